@@ -1,0 +1,171 @@
+"""Frame-to-frame linking as a linear assignment problem, after Jaqaman et al. 2008 as TrackMate states it.
+
+A candidate link has the squared distance as its cost ``c``; one alternative cost ``a`` per problem says what a link may
+cost at most. TrackMate completes the cost matrix so that a link gains ``a - c`` over leaving both ends alone,
+whatever else is linked; the optimum is therefore the matching with the largest total gain.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+import numpy.typing as npt
+from scipy.sparse import csr_matrix
+from scipy.sparse.csgraph import min_weight_full_bipartite_matching
+from scipy.spatial import cKDTree
+
+FloatArray = npt.NDArray[np.float64]
+IntArray = npt.NDArray[np.int64]
+BoolArray = npt.NDArray[np.bool_]
+
+ALTERNATIVE_COST_FACTOR = 1.05
+
+# The tree's own arithmetic may round out a pair that lies on the limit: search a little wider, then compare.
+_SEARCH_MARGIN = 1.0 + 1e-9
+
+
+def link(
+    source_yx: npt.ArrayLike, target_yx: npt.ArrayLike, max_distance: float
+) -> tuple[IntArray, IntArray, FloatArray]:
+    """Link the objects of one frame with those of the next.
+
+    Parameters
+    ----------
+    source_yx, target_yx : (N, 2) and (M, 2) float64
+        Positions, in any one unit.
+    max_distance : float
+        Candidates lie strictly closer than this, in the same unit.
+
+    Returns
+    -------
+    source_index, target_index : (K,) int64
+        Rows that are linked, by ascending source.
+    cost : (K,) float64
+        Squared distance of each link.
+
+    Raises
+    ------
+    ValueError
+        If positions are not finite or not of shape (N, 2), or the distance is not finite and positive.
+
+    Notes
+    -----
+    The alternative cost is 1.05 times the largest candidate cost of this very pair of frames, as in TrackMate's sparse
+    LAP tracker (Jaqaman et al. 2008, Nature Methods 5, 695; Tinevez et al. 2017, Methods 115, 80). Objects are
+    brought into the order of their coordinates first, so that even ties do not depend on the order of the rows.
+    """
+    source_yx = as_points(source_yx, "source_yx")
+    target_yx = as_points(target_yx, "target_yx")
+    max_distance = as_distance(max_distance, "max_distance")
+    source_order = np.lexsort((source_yx[:, 1], source_yx[:, 0]))
+    target_order = np.lexsort((target_yx[:, 1], target_yx[:, 0]))
+    source, target, cost = candidates(source_yx[source_order], target_yx[target_order], max_distance)
+    inside = cost < max_distance * max_distance
+    source, target, cost = source[inside], target[inside], cost[inside]
+    if cost.size == 0:
+        return source, target, cost
+    chosen = assign(source, target, cost, alternative_cost(cost, 1.0))
+    source, target, cost = source_order[source[chosen]], target_order[target[chosen]], cost[chosen]
+    by_source = np.argsort(source)
+    return source[by_source], target[by_source], cost[by_source]
+
+
+def candidates(
+    source: FloatArray, target: FloatArray, max_distance: float
+) -> tuple[IntArray, IntArray, FloatArray]:
+    """All pairs of points that lie within a distance, by source and then target, with their squared distances.
+
+    The search is slightly wider than asked; callers compare the cost with their own limit, open or closed.
+
+    Parameters
+    ----------
+    source, target : (N, D) and (M, D) float64
+        Positions.
+    max_distance : float
+        Radius of the search.
+
+    Returns
+    -------
+    source_index, target_index : (K,) int64
+    cost : (K,) float64
+        Squared distance over all D coordinates.
+    """
+    if len(source) == 0 or len(target) == 0:
+        return np.empty(0, np.int64), np.empty(0, np.int64), np.empty(0, np.float64)
+    found = cKDTree(source).sparse_distance_matrix(
+        cKDTree(target), max_distance * _SEARCH_MARGIN, output_type="ndarray"
+    )
+    order = np.lexsort((found["j"], found["i"]))
+    i = found["i"][order].astype(np.int64)
+    j = found["j"][order].astype(np.int64)
+    step = source[i] - target[j]
+    return i, j, np.einsum("kd,kd->k", step, step)
+
+
+def alternative_cost(cost: FloatArray, percentile_frac: float) -> float:
+    """Cost of leaving an end alone: 1.05 times the candidate cost at a percentile, the nearest rank rounded half up.
+
+    Never 0, so that objects that did not move at all are linked; TrackMate leaves that case to the order of its solver.
+    """
+    rank = int(np.floor((cost.size - 1) * percentile_frac + 0.5))
+    cutoff = float(np.partition(cost, rank)[rank])
+    return max(ALTERNATIVE_COST_FACTOR * cutoff, float(np.finfo(np.float64).tiny))
+
+
+def assign(source: IntArray, target: IntArray, cost: FloatArray, alternative: float) -> IntArray:
+    """Choose candidates so that the sum of ``alternative - cost`` is largest and no end is used twice.
+
+    Parameters
+    ----------
+    source, target : (K,) int64
+        Ends of each candidate: two separate numberings, no pair twice.
+    cost : (K,) float64
+        Cost of each candidate, not negative. One that costs the alternative or more gains nothing and is never chosen.
+    alternative : float
+        Cost of leaving one end alone, of the same unit.
+
+    Returns
+    -------
+    (C,) int64
+        Chosen candidates, ascending.
+    """
+    useful = cost < alternative
+    alone = useful.copy()
+    for end in (source, target):
+        alone &= np.bincount(end[useful], minlength=int(end.max(initial=-1)) + 1)[end] == 1
+    open_ = np.flatnonzero(useful & ~alone)
+    settled = np.flatnonzero(alone)
+    if open_.size == 0:
+        return settled
+    rows, row = np.unique(source[open_], return_inverse=True)
+    columns, column = np.unique(target[open_], return_inverse=True)
+    n, m = len(rows), len(columns)
+    # A column of its own lets each row stay alone. The solver drops zero weights, so all are raised by one
+    # alternative, which changes no comparison: each row is matched exactly once.
+    weight = np.concatenate([cost[open_], np.full(n, alternative)]) + alternative
+    matrix = csr_matrix(
+        (weight, (np.concatenate([row, np.arange(n)]), np.concatenate([column, m + np.arange(n)]))),
+        shape=(n, m + n),
+    )
+    matched_row, matched_column = min_weight_full_bipartite_matching(matrix)
+    partner = np.empty(n, np.int64)
+    partner[matched_row] = matched_column
+    return np.sort(np.concatenate([settled, open_[partner[row] == column]]))
+
+
+def as_points(points: npt.ArrayLike, name: str) -> FloatArray:
+    """Positions as (N, 2) float64; an empty input of any shape is no point. Raises ValueError otherwise."""
+    array = np.asarray(points, dtype=np.float64)
+    if array.size == 0:
+        return np.empty((0, 2))
+    if array.ndim != 2 or array.shape[1] != 2:
+        raise ValueError(f"{name} must have shape (N, 2), got {array.shape}")
+    if not np.isfinite(array).all():
+        raise ValueError(f"{name} holds NaN or infinite positions; leave such objects out")
+    return array
+
+
+def as_distance(distance: float, name: str) -> float:
+    """A finite, positive distance; raises ValueError otherwise."""
+    if not (np.isfinite(distance) and distance > 0):
+        raise ValueError(f"{name} must be finite and greater than 0, got {distance}")
+    return float(distance)

@@ -1,0 +1,189 @@
+"""The folder of a run: opened at its start, continued by the same command, sealed at its end.
+
+``output/<workflow>/run_<id>/{run.json, tables/, figures/, log/, provenance_manifest.json}``. Only this
+module writes ``run.json``. Sealed means that the manifest is there; a sealed bundle never changes.
+"""
+
+from __future__ import annotations
+
+import json
+import secrets
+from collections.abc import Iterator
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import pyarrow.parquet as pq
+
+from dataops_parsl.errors import UsageError
+from dataops_parsl.provenance import file_sha256
+from dataops_parsl.storage.atomic import write_bytes, write_json
+from dataops_parsl.storage.claims import is_live
+
+MANIFEST = "provenance_manifest.json"
+LEASE = "lease.json"
+
+
+def new_id() -> str:
+    """UTC time like 20260317T114224Z and a short suffix, so that two runs of one second differ."""
+    return f"{datetime.now(UTC):%Y%m%dT%H%M%SZ}-{secrets.token_hex(2)}"
+
+
+def now() -> str:
+    """UTC time, ISO 8601."""
+    return datetime.now(UTC).isoformat(timespec="seconds")
+
+
+@dataclass(frozen=True)
+class Bundle:
+    """One run's folder."""
+
+    root: Path
+
+    @property
+    def id(self) -> str:
+        """The run's id."""
+        return self.root.name.removeprefix("run_")
+
+    @property
+    def sealed(self) -> bool:
+        """Whether it is finished and will never change."""
+        return (self.root / MANIFEST).exists()
+
+    @property
+    def live(self) -> bool:
+        """Whether a living run is writing it."""
+        return is_live(self.root / LEASE)
+
+    @property
+    def lease(self) -> Path:
+        """Path of the lease."""
+        return self.root / LEASE
+
+    @property
+    def events(self) -> Path:
+        """Path of the event log."""
+        return self.root / "log" / "events.jsonl"
+
+    @property
+    def facts(self) -> dict[str, Any]:
+        """What run.json says; empty when it is missing or damaged."""
+        try:
+            value: dict[str, Any] = json.loads((self.root / "run.json").read_bytes())
+        except (OSError, json.JSONDecodeError):
+            return {}
+        return value
+
+    def update(self, **facts: Any) -> None:
+        """Change facts in run.json."""
+        write_json(self.root / "run.json", {**self.facts, **facts}, indent=1)
+
+    def write_table(self, name: str, data: bytes) -> None:
+        """Write one table, already in parquet."""
+        write_bytes(self.root / "tables" / f"{name}.parquet", data)
+
+    def write_figure(self, name: str, data: bytes) -> None:
+        """Write one figure, its name with suffix."""
+        write_bytes(self.root / "figures" / name, data)
+
+    def write_text(self, name: str, text: str) -> None:
+        """Write one text file at the top."""
+        write_bytes(self.root / name, text.encode())
+
+    def seal(self, **facts: Any) -> None:
+        """Write the last facts, then the sha256 of every other file. Nothing is written afterwards."""
+        self.update(status="sealed", sealed_at=now(), **facts)
+        files = {}
+        for path in sorted(self.root.rglob("*")):
+            if path.is_file() and path.name not in (MANIFEST, LEASE):
+                files[str(path.relative_to(self.root))] = {
+                    "sha256": file_sha256(path),
+                    "bytes": path.stat().st_size,
+                }
+        write_json(self.root / MANIFEST, {"format": 1, "run": self.id, "files": files}, indent=1)
+
+
+def bundles(output_root: Path, workflow: str) -> Iterator[Bundle]:
+    """All bundles of a workflow, newest first."""
+    for path in sorted((output_root / workflow).glob("run_*"), reverse=True):
+        if path.is_dir():
+            yield Bundle(path)
+
+
+def find_sealed(output_root: Path, workflow: str, recipe: str) -> Bundle | None:
+    """The newest sealed bundle of exactly this result."""
+    same = (b for b in bundles(output_root, workflow) if b.sealed and b.facts.get("recipe") == recipe)
+    return next(same, None)
+
+
+def open_bundle(output_root: Path, workflow: str, recipe: str) -> tuple[Bundle, bool]:
+    """Continue the open bundle of a run that died, or open a new one.
+
+    Returns
+    -------
+    Bundle, bool
+        The bundle, and whether it is continued.
+    """
+    for bundle in bundles(output_root, workflow):
+        if not bundle.sealed and not bundle.live and bundle.facts.get("recipe") == recipe:
+            return bundle, True
+    bundle = Bundle(output_root / workflow / f"run_{new_id()}")
+    bundle.update(format=1, run=bundle.id, workflow=workflow, recipe=recipe, status="open", opened_at=now())
+    return bundle, False
+
+
+def abandon_stale(output_root: Path, workflow: str, recipe: str) -> None:
+    """Mark open bundles of the same result whose run is dead: another one was sealed."""
+    for bundle in bundles(output_root, workflow):
+        facts = bundle.facts
+        if facts.get("recipe") == recipe and facts.get("status") == "open" and not bundle.live:
+            bundle.update(status="abandoned")
+
+
+class RunTables:
+    """The tables of a bundle, as pandas frames: ``open_run(path).cells``."""
+
+    def __init__(self, bundle: Bundle) -> None:
+        self.bundle = bundle
+
+    @property
+    def names(self) -> list[str]:
+        """Names of the tables that are there."""
+        return sorted(p.stem for p in (self.bundle.root / "tables").glob("*.parquet"))
+
+    def arrow(self, name: str) -> Any:
+        """One table as Arrow, with units and meanings in its schema."""
+        if name not in self.names:
+            raise UsageError(f"{self.bundle.root} has no table {name!r}", f"it has {', '.join(self.names)}")
+        return pq.read_table(self.bundle.root / "tables" / f"{name}.parquet")
+
+    def __getattr__(self, name: str) -> Any:
+        if name.startswith("_"):
+            raise AttributeError(name)
+        return self.arrow(name).to_pandas()
+
+    def __dir__(self) -> list[str]:
+        return [*super().__dir__(), *self.names]
+
+    def __repr__(self) -> str:
+        return f"<run {self.bundle.id}: {', '.join(self.names) or 'no tables yet'}>"
+
+
+def open_run(path: str | Path) -> RunTables:
+    """Open a bundle for a notebook.
+
+    Parameters
+    ----------
+    path : str or Path
+        The bundle's folder.
+
+    Raises
+    ------
+    UsageError
+        When there is no bundle.
+    """
+    root = Path(path)
+    if not (root / "run.json").exists():
+        raise UsageError(f"{root} is no run bundle: it has no run.json", "give a folder output/<workflow>/run_<id>")
+    return RunTables(Bundle(root))

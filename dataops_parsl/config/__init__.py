@@ -1,0 +1,39 @@
+"""TOML layers to frozen models; each value knows its origin. The stage classes are handed in.
+
+Layers, the later wins, key by key: defaults of the models < ``configs/sites/<site>.toml`` < the
+populations of the dataset's ``dataset.toml`` < ``configs/config.user.toml`` < flags < ``--set``.
+"""
+
+from dataops_parsl.config.default import write_default
+from dataops_parsl.config.load import FLAGS, Loaded, Roots, load
+from dataops_parsl.config.models import (
+    Config,
+    DatasetChoice,
+    Engine,
+    Paths,
+    PopulationConfig,
+    Resources,
+    Settings,
+    Site,
+    Slurm,
+)
+from dataops_parsl.config.project import find_project, site_files
+
+__all__ = [
+    "FLAGS",
+    "Config",
+    "DatasetChoice",
+    "Engine",
+    "Loaded",
+    "Paths",
+    "PopulationConfig",
+    "Resources",
+    "Roots",
+    "Settings",
+    "Site",
+    "Slurm",
+    "find_project",
+    "load",
+    "site_files",
+    "write_default",
+]

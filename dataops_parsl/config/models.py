@@ -1,0 +1,239 @@
+"""The tables of the configuration as frozen models: their docstrings are the docs of ``config.def.toml``."""
+
+from __future__ import annotations
+
+import os.path
+from collections.abc import Mapping
+from typing import Annotated, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
+
+from dataops_parsl.stage import Stage
+
+# Options of sbatch that have a key here: given twice, one of the two would lose without a word.
+_OWNED = {
+    "--partition": "site.slurm.partition",
+    "-p": "site.slurm.partition",
+    "--account": "site.slurm.account",
+    "-A": "site.slurm.account",
+    "--qos": "site.slurm.qos",
+    "-q": "site.slurm.qos",
+    "--constraint": "site.slurm.constraint",
+    "-C": "site.slurm.constraint",
+    "--nodes": "site.slurm.nodes_per_block",
+    "-N": "site.slurm.nodes_per_block",
+    "--ntasks-per-node": "site.slurm.workers_per_block",
+    "--cpus-per-task": "resources.default.cores",
+    "-c": "resources.default.cores",
+    "--mem": "resources.default.mem_gb",
+    "--time": "resources.default.walltime_min",
+    "-t": "resources.default.walltime_min",
+    "--gres": "resources.<stage>.gres",
+}
+
+
+class Table(BaseModel):
+    """Base of all tables: frozen, unknown keys refused."""
+
+    model_config = ConfigDict(
+        frozen=True, extra="forbid", use_attribute_docstrings=True, validate_default=True, allow_inf_nan=False
+    )
+
+
+class Paths(Table):
+    """Where things lie. Relative paths start at the project root, `~` is your home."""
+
+    data_root: str = Field("data/datasets", min_length=1)
+    """Input snapshots, one folder a dataset: reference data, never purged."""
+
+    scratch_root: str = Field("data/scratch", min_length=1)
+    """Heavy intermediates, shared by runs: safe to delete at any time. On a cluster, all nodes must see it."""
+
+    output_root: str = Field("output", min_length=1)
+    """Run bundles: tables, figures, logs."""
+
+    legacy_root: str = ""
+    """Older archive of datasets: one that is not under data_root is looked up here. Empty: nowhere."""
+
+    @model_validator(mode="after")
+    def _apart(self) -> Paths:
+        for outer, inner in (
+            ("scratch_root", "data_root"),
+            ("scratch_root", "output_root"),
+            ("scratch_root", "legacy_root"),
+            ("data_root", "scratch_root"),
+            ("data_root", "output_root"),
+        ):
+            place, lies = (os.path.normpath(getattr(self, name)) for name in (outer, inner))
+            if getattr(self, inner) and (lies + os.sep).startswith(place + os.sep):
+                why = "purge would reach it" if outer == "scratch_root" else "datasets are read-only"
+                raise ValueError(f"{inner} {lies!r} must not lie in {outer} {place!r}: {why}")
+        return self
+
+
+class DatasetChoice(Table):
+    """What to work on."""
+
+    name: str = Field("demo", pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$")
+    """Name of the dataset: its folder under paths.data_root."""
+
+    total_frames: int | None = Field(None, ge=1)
+    """At most so many frames of each position, rounded up to whole batches. Not set: all."""
+
+
+class PopulationConfig(Table):
+    """What is segmented, tracked and compared. The dataset's dataset.toml brings the populations; here
+    single keys of them can be overridden."""
+
+    segment: tuple[str, ...] = Field(min_length=1)
+    """Channels that it is segmented from."""
+
+    mask: Literal["cell", "nucleus"] = "cell"
+    """What the stain fills."""
+
+    diameter_um: float = Field(gt=0)
+    """Typical diameter, µm."""
+
+    exclude: tuple[str, ...] = ()
+    """Channels that mark other cells: an object that is bright in one of them is left out."""
+
+
+class Resources(Table):
+    """What one worker needs: a block asks for cores, mem_gb and gres times its workers. Numerical
+    threads stay 1 whatever the cores."""
+
+    cores: int = Field(1, ge=1)
+    """CPU cores."""
+
+    mem_gb: float = Field(4, gt=0)
+    """Memory, GB."""
+
+    walltime_min: int = Field(240, ge=1)
+    """Wall time that a block asks for, minutes; not multiplied."""
+
+    gres: str = Field("", pattern=r"^$|^[A-Za-z]\w*(:[A-Za-z][\w.-]*)?(:[1-9]\d*)?$", examples=["gpu:a100:1"])
+    """Generic resources in SLURM's words, such as "gpu:1". Empty: none."""
+
+
+class Slurm(Table):
+    """The cluster; read only where site.kind is "slurm". An empty text leaves the choice to SLURM."""
+
+    partition: str = ""
+    """Partition of the blocks."""
+
+    gpu_partition: str = ""
+    """Partition of the blocks whose resources have a gres. Empty: the same partition."""
+
+    account: str = ""
+    """Account that is charged."""
+
+    qos: str = ""
+    """Quality of service."""
+
+    constraint: str = ""
+    """Features that nodes must have, such as "a100". Results are bit-equal on one CPU type."""
+
+    nodes_per_block: int = Field(1, ge=1)
+    """Nodes of one SLURM job."""
+
+    workers_per_block: int = Field(1, ge=1)
+    """Workers of one SLURM job, per node."""
+
+    launcher: Literal["simple", "single_node", "srun"] = "srun"
+    """How a job starts its workers. Only "srun" reaches more than one node."""
+
+    interface: str = ""
+    """Network interface of this host that the nodes can reach, such as "ib0". Empty: all are tried."""
+
+    extra: tuple[str, ...] = ()
+    """More options for sbatch, each as on its command line: ["--exclude=node17"]."""
+
+    @field_validator("extra")
+    @classmethod
+    def _not_owned(cls, extra: tuple[str, ...]) -> tuple[str, ...]:
+        for option in extra:
+            if not option.startswith("-"):
+                raise ValueError(f"{option!r} is no option of sbatch: it must start with '-'")
+            word = option.removeprefix("#SBATCH ").replace("=", " ").split()[0]
+            word = word if word.startswith("--") else word[:2]
+            if word in _OWNED:
+                raise ValueError(f"{option!r} has a key of its own: set {_OWNED[word]}")
+        return extra
+
+    @model_validator(mode="after")
+    def _reaches_all_nodes(self) -> Slurm:
+        if self.nodes_per_block > 1 and self.launcher != "srun":
+            raise ValueError(
+                f"launcher {self.launcher!r} starts workers on one node only, but nodes_per_block is "
+                f"{self.nodes_per_block}: take launcher \"srun\" or 1 node"
+            )
+        return self
+
+
+class Site(Table):
+    """Where tasks run. Each site is a file, configs/sites/<name>.toml, and may set any other key too."""
+
+    name: str = Field("laptop", min_length=1)
+    """The site when no --site is given."""
+
+    kind: Literal["local", "slurm"] = "local"
+    """Workers on this machine, or in SLURM jobs."""
+
+    worker_init: str = ""
+    """Shell lines before workers start, such as "module load python; source ~/venv/bin/activate"."""
+
+    slurm: Slurm = Slurm()
+
+
+class Engine(Table):
+    """How tasks are driven; in no key, so results do not depend on it."""
+
+    max_attempts: int = Field(3, ge=1)
+    """Attempts at a task whose worker was lost, before the frame that it was at is skipped."""
+
+    on_failure: Literal["finish", "stop"] = "finish"
+    """After a failed frame: finish the rest, or stop and cancel."""
+
+    heartbeat_s: int = Field(5, ge=1)
+    """Interval of the workers' sign of life, seconds."""
+
+    lost_after_s: int = Field(30, ge=2)
+    """Silence after which a block counts as lost, seconds."""
+
+    poll_s: int = Field(5, ge=1)
+    """Interval at which blocks are looked at, seconds."""
+
+    @model_validator(mode="after")
+    def _patient(self) -> Engine:
+        if self.lost_after_s < 2 * self.heartbeat_s:
+            raise ValueError(
+                f"lost_after_s is {self.lost_after_s}, which must be at least twice heartbeat_s, {self.heartbeat_s}"
+            )
+        return self
+
+
+class Settings(Table):
+    """The part of the configuration whose keys are the same whatever the stages and the dataset."""
+
+    batch_frames: int = Field(10, ge=1)
+    """Frames of one position that one task computes. It is part of every key; results do not depend on it."""
+
+    workers: int = Field(2, ge=1)
+    """Workers at a time. Results do not depend on it."""
+
+    paths: Paths = Paths()
+    dataset: DatasetChoice = DatasetChoice()
+    site: Site = Site()
+    engine: Engine = Engine()
+
+
+class Config(Settings):
+    """The whole configuration.
+
+    ``stages`` holds each stage with its parameters for all populations, ``resources`` the whole
+    resources of ``default`` and of each stage; see `Loaded.stage` and `Loaded.resources`.
+    """
+
+    populations: Annotated[Mapping[str, PopulationConfig], Field(default_factory=dict)]
+    stages: Annotated[Mapping[str, Stage], Field(default_factory=dict)]
+    resources: Annotated[Mapping[str, Resources], Field(default_factory=dict)]

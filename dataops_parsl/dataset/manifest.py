@@ -1,0 +1,321 @@
+"""A dataset as it is read at run time: what ``dataset add`` found, checked and wrote down.
+
+::
+
+    <name>/
+      dataset.toml  plate.csv        writable: words, not pixels
+      manifest.json                  what the dataset is, and its positions; small
+      manifest/<position>.json       frames, time stamps and checksums of one position
+      manifest_files.json            size and sha256 of every data file
+      …                              the data files as they lay in the source (none when linked)
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from dataops_parsl.dataset.description import FILE_NAME, DatasetDescription, load_description
+from dataops_parsl.dataset.digest import pixels_digest
+from dataops_parsl.dataset.plate import PlateRow, read_plate
+from dataops_parsl.dataset.readers import READERS, Source
+from dataops_parsl.errors import DatasetError, nearest
+
+MANIFEST = "manifest.json"
+FILES = "manifest_files.json"
+FOLDER = "manifest"
+FORMAT = 1
+
+
+def fingerprint(
+    pixel_size_um: tuple[float, float], channels: tuple[str, ...], positions: Mapping[str, Mapping[str, Any]]
+) -> str:
+    """Sha256 over what was acquired: frame checksums, time stamps, pixel size, channel names.
+
+    Parameters
+    ----------
+    positions : mapping
+        Position to its record (``time_s`` and ``channels`` are read).
+    """
+    said = {
+        "pixel_size_um": [float(size) for size in pixel_size_um],
+        "channels": sorted(channels),
+        "positions": {
+            name: {
+                "time_s": [float(time) for time in record["time_s"]],
+                "sha": {c: [f and f["sha"] for f in record["channels"][c]] for c in sorted(channels)},
+            }
+            for name, record in sorted(positions.items())
+        },
+    }
+    return hashlib.sha256(json.dumps(said, sort_keys=True, separators=(",", ":")).encode()).hexdigest()
+
+
+@dataclass(frozen=True)
+class Position:
+    """A field of view. Its record is loaded when first asked for.
+
+    Attributes
+    ----------
+    id : str
+        Its name.
+    n_frames : int
+        Frames, excluded ones and those that only some channels have counted.
+    shape_px : (int, int)
+        (Y, X).
+    plate : PlateRow
+        Well, condition, control, replicate and E:T ratio.
+    """
+
+    id: str
+    n_frames: int
+    shape_px: tuple[int, int]
+    plate: PlateRow
+    z_projection: str | None
+    root: Path
+    data: Path
+    reader: str
+
+    @cached_property
+    def _record(self) -> dict[str, Any]:
+        return read_json(self.root / FOLDER / f"{self.id}.json")
+
+    @property
+    def channels(self) -> tuple[str, ...]:
+        """Names of the channels."""
+        return tuple(self._record["channels"])
+
+    @property
+    def times(self) -> tuple[float, ...]:
+        """Time stamp of each frame, s."""
+        return tuple(self._record["time_s"])
+
+    @property
+    def sample_frames(self) -> tuple[int, ...]:
+        """Up to 8 frames, spread over the film as it was first taken in; they never change."""
+        return tuple(self._record["sample_frames"])
+
+    @cached_property
+    def excluded(self) -> dict[int, str]:
+        """Frames left out, with the reason."""
+        return {int(frame): reason for frame, reason in self._record["excluded"].items()}
+
+    def dtype(self, channel: str) -> np.dtype[Any]:
+        """The dtype of a channel's frames."""
+        self._frames(channel)
+        return np.dtype(self._record["dtypes"][channel])
+
+    def raw_digest(self, channel: str, frame: int) -> str | None:
+        """Checksum of a frame's pixels; None where it was not acquired or is excluded."""
+        entry = self._entry(channel, frame)
+        return None if entry is None else str(entry["sha"])
+
+    def read(self, channel: str, frame: int) -> NDArray[Any] | None:
+        """The acquired pixels of a frame.
+
+        Returns
+        -------
+        (Y, X) ndarray of the acquired dtype, or None
+            None where it was not acquired or is excluded.
+
+        Raises
+        ------
+        DatasetError
+            The channel or frame is not there, or its pixels are gone or not those that were taken in.
+        """
+        entry = self._entry(channel, frame)
+        if entry is None:
+            return None
+        source = Source(entry["file"], tuple(entry.get("index", ())))
+        where = f"position {self.id}, channel {channel}, frame {frame} ({self.data / source.file})"
+        try:
+            pixels = READERS[self.reader].read(self.data, source, self.z_projection)
+        except DatasetError as error:
+            raise DatasetError(f"{where} cannot be read: {error.message}", error.remedy) from error
+        if pixels_digest(pixels) != entry["sha"]:
+            raise DatasetError(
+                f"{where} was changed since it was taken in: its checksum is another one",
+                "put the file back as it was ('dataset verify' lists all that changed), or add the data anew",
+            )
+        return pixels
+
+    def _entry(self, channel: str, frame: int) -> dict[str, Any] | None:
+        frames = self._frames(channel)
+        if not 0 <= frame < len(frames):
+            raise DatasetError(f"position {self.id} has no frame {frame}", f"frames are 0 to {len(frames) - 1}")
+        return frames[frame]
+
+    def _frames(self, channel: str) -> list[dict[str, Any] | None]:
+        channels: dict[str, list[dict[str, Any] | None]] = self._record["channels"]
+        if channel not in channels:
+            known = ", ".join(channels)
+            raise DatasetError(f"position {self.id} has no channel {channel!r}{nearest(channel, channels)}", f"use {known}")
+        return channels[channel]
+
+
+@dataclass(frozen=True)
+class Dataset:
+    """An input snapshot: read-only pixels with checksums, and a description in words.
+
+    Attributes
+    ----------
+    root : Path
+        Its folder.
+    name : str
+    reader : str
+        The file format.
+    fingerprint : str
+        Sha256 of what was acquired.
+    pixel_size_um : (float, float)
+        y, x.
+    channels : tuple of str
+    description : DatasetDescription
+        ``dataset.toml`` as it is now.
+    positions : mapping of str to Position
+        In the order of their names.
+    link : Path or None
+        Where the data files are, when they were not copied.
+    record : mapping
+        The whole of ``manifest.json``.
+    """
+
+    root: Path
+    name: str
+    reader: str
+    fingerprint: str
+    pixel_size_um: tuple[float, float]
+    channels: tuple[str, ...]
+    description: DatasetDescription
+    positions: Mapping[str, Position]
+    link: Path | None
+    record: Mapping[str, Any]
+
+    @classmethod
+    def open(cls, path: str | Path) -> Dataset:
+        """Read a dataset's folder; the positions' own records stay unread until they are used.
+
+        Raises
+        ------
+        DatasetError
+            There is none, it was never taken in, it is of a newer format, or ``dataset.toml`` contradicts
+            what was acquired.
+        """
+        root = Path(path)
+        if not root.is_dir():
+            raise DatasetError(f"there is no dataset at {root}", "'dataset list' shows those that are there")
+        if not (root / MANIFEST).is_file():
+            raise DatasetError(
+                f"{root} has no {MANIFEST}: it was never taken in",
+                f"'dataset add {root} NAME' copies it in, with --link it stays where it is",
+            )
+        record = read_json(root / MANIFEST)
+        if record.get("format") != FORMAT:
+            raise DatasetError(
+                f"{root / MANIFEST} is of format {record.get('format')}, this version reads {FORMAT}",
+                "use the version of the program that wrote it, or a newer one",
+            )
+        description = load_description(root / FILE_NAME)
+        link = Path(record["link"]) if record["link"] else None
+        size_y, size_x = record["pixel_size_um"]
+        dataset = cls(
+            root=root,
+            name=record["name"],
+            reader=record["reader"],
+            fingerprint=record["fingerprint"],
+            pixel_size_um=(size_y, size_x),
+            channels=tuple(record["channels"]),
+            description=description,
+            positions=_positions(root, record, description, link or root),
+            link=link,
+            record=record,
+        )
+        dataset._agree()
+        return dataset
+
+    def position(self, name: str) -> Position:
+        """A position by name.
+
+        Raises
+        ------
+        DatasetError
+            There is none of that name.
+        """
+        if name not in self.positions:
+            known = ", ".join(self.positions)
+            raise DatasetError(f"dataset {self.name} has no position {name!r}{nearest(name, self.positions)}", f"use {known}")
+        return self.positions[name]
+
+    @property
+    def data(self) -> Path:
+        """The folder that the data files lie in."""
+        return self.link or self.root
+
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """What was noticed when it was taken in."""
+        return tuple(self.record["notes"])
+
+    @cached_property
+    def files(self) -> dict[str, dict[str, Any]]:
+        """Size and sha256 of every data file, by its path below :attr:`data`."""
+        found: dict[str, dict[str, Any]] = read_json(self.root / FILES)["files"]
+        return found
+
+    def _agree(self) -> None:
+        """``dataset.toml`` may be edited, but not what is part of the fingerprint."""
+        said = self.description
+        fixed = {
+            "pixel_size_um": (tuple(said.pixel_size_um), self.pixel_size_um),
+            "channels": (tuple(sorted(said.channels)), tuple(sorted(self.channels))),
+            "frame_interval_s": (said.frame_interval_s, self.record["frame_interval_s"]),
+            "z_projection": (said.z_projection, self.record["z_projection"]),
+        }
+        for key, (now, then) in fixed.items():
+            if now != then:
+                raise DatasetError(
+                    f"{self.root / FILE_NAME}: {key} is {now}, but the data were taken in with {then}",
+                    "put the old value back, or add the data anew under another name",
+                )
+
+
+def _positions(
+    root: Path, record: Mapping[str, Any], description: DatasetDescription, data: Path
+) -> dict[str, Position]:
+    rows = {str(row["id"]): row for row in record["positions"]}
+    plate = read_plate(root / description.plate, rows) if description.plate else {}
+    return {
+        name: Position(
+            id=name,
+            n_frames=row["n_frames"],
+            shape_px=(row["shape_px"][0], row["shape_px"][1]),
+            plate=plate.get(name, PlateRow()),
+            z_projection=record["z_projection"],
+            root=root,
+            data=data,
+            reader=record["reader"],
+        )
+        for name, row in rows.items()
+    }
+
+
+def read_json(path: Path) -> dict[str, Any]:
+    """Read a JSON object.
+
+    Raises
+    ------
+    DatasetError
+        It is gone or damaged.
+    """
+    try:
+        found: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise DatasetError(f"{path} cannot be read: {error}", "restore it from a copy, or add the data anew") from error
+    return found

@@ -1,0 +1,32 @@
+"""Names of datasets, positions, channels and populations: they become folders and columns."""
+
+from __future__ import annotations
+
+import re
+
+from dataops_parsl.errors import DatasetError
+
+SAFE = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
+
+
+def check_name(name: str, what: str) -> str:
+    """Return `name` when it is safe as a folder and a column.
+
+    Raises
+    ------
+    DatasetError
+        It holds anything but letters, digits, ``.``, ``_`` and ``-``, or starts with one of the last three.
+    """
+    if not SAFE.fullmatch(name):
+        raise DatasetError(
+            f"{name!r} cannot be the name of a {what}",
+            f"use letters, digits, '.', '_' and '-', starting with a letter or digit, such as {safe_name(name)!r}",
+        )
+    return name
+
+
+def safe_name(raw: str) -> str:
+    """The nearest allowed name: runs of other characters become ``_`` ("GFP 488" is "GFP_488")."""
+    name = re.sub(r"[^A-Za-z0-9._-]+", "_", raw.strip().replace("µ", "u")).strip("_")
+    name = re.sub(r"^[^A-Za-z0-9]+", "", name)
+    return name or "unnamed"

@@ -1,0 +1,107 @@
+"""What happened, as it happens: an append-only log, and whoever listens to it."""
+
+from __future__ import annotations
+
+import json
+import time
+from pathlib import Path
+from typing import Any, Protocol
+
+from dataops_parsl.storage.atomic import place_errors
+
+
+class Listener(Protocol):
+    """Is told each event, and every second that time goes on."""
+
+    def on_event(self, event: dict[str, Any]) -> None: ...
+
+    def on_tick(self) -> None: ...
+
+
+class TaskLike(Protocol):
+    """What an event needs to know of a part."""
+
+    @property
+    def id(self) -> str: ...
+
+    @property
+    def frames(self) -> tuple[int, ...]: ...
+
+
+class Events:
+    """The log of one run, one JSON object a line.
+
+    Parameters
+    ----------
+    path : Path
+        Appended to; a continued run goes on in the same file.
+    failures : Path
+        Folder for the tracebacks of failed tasks.
+    """
+
+    def __init__(self, path: Path, failures: Path, listeners: tuple[Listener, ...] = ()) -> None:
+        self._failures, self._listeners = failures, listeners
+        with place_errors(path):
+            path.parent.mkdir(parents=True, exist_ok=True)
+            self._file = open(path, "a", buffering=1)  # noqa: SIM115 - lives as long as the run
+        self.ended_tasks: list[dict[str, Any]] = []
+
+    def close(self) -> None:
+        """Close the log."""
+        self._file.close()
+
+    def _write(self, kind: str, task: str, **facts: Any) -> None:
+        event = {"time": round(time.time(), 3), "event": kind, "task": task, **facts}
+        self._file.write(json.dumps(event) + "\n")
+        for listener in self._listeners:
+            listener.on_event(event)
+
+    def submitted(self, part: TaskLike, attempt: int, reason: str) -> None:
+        """A task went to the workers."""
+        self._write("submitted", part.id, attempt=attempt, reason=reason)
+
+    def lost(self, part: TaskLike, attempt: int, reason: str) -> None:
+        """The worker of a task died."""
+        self._write("lost", part.id, attempt=attempt, reason=reason)
+
+    def ended(self, part: TaskLike, outcome: dict[str, Any]) -> None:
+        """A task came back with an outcome; a traceback goes into a file of its own."""
+        facts = {k: v for k, v in outcome.items() if k not in ("id", "traceback")}
+        facts["frames"] = len(part.frames)
+        if "traceback" in outcome:
+            path = self.failure_log(part.id)
+            with place_errors(path):
+                path.parent.mkdir(parents=True, exist_ok=True)
+                path.write_text(outcome["traceback"])
+            facts["log"] = str(path)
+        self._write("ended", part.id, **facts)
+        self.ended_tasks.append({"task": part.id, **facts})
+
+    def failure_log(self, task: str) -> Path:
+        """Where the traceback of a failed task lies."""
+        return self._failures / (task.replace("/", "_") + ".txt")
+
+    def tick(self) -> None:
+        """A second passed."""
+        for listener in self._listeners:
+            listener.on_tick()
+
+
+def stage_times(tasks: list[dict[str, Any]]) -> dict[str, dict[str, float]]:
+    """Sum the ended tasks by stage.
+
+    Returns
+    -------
+    dict
+        stage → tasks, frames, wall_s (sum over tasks), cpu_s, max_rss_mb (largest).
+    """
+    out: dict[str, dict[str, float]] = {}
+    for task in tasks:
+        stage = task["task"].partition(".")[0]
+        row = out.setdefault(stage, {"tasks": 0, "frames": 0, "wall_s": 0.0, "cpu_s": 0.0, "max_rss_mb": 0.0})
+        row["tasks"] += 1
+        row["frames"] += task["frames"]
+        row["wall_s"] = round(row["wall_s"] + task.get("ended", 0.0) - task.get("started", 0.0), 3)
+        row["cpu_s"] = round(row["cpu_s"] + task.get("cpu_s", 0.0), 3)
+        row["max_rss_mb"] = max(row["max_rss_mb"], task.get("max_rss_mb") or 0.0)
+    return out

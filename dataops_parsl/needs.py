@@ -1,0 +1,144 @@
+"""Which parts have to be computed, and why: top-down from what is wanted, so that a missing
+intermediate costs nothing until something missing needs it.
+
+A part is done when there is a receipt with its recipe, its files have the recorded sizes, and each
+input whose receipt exists still has the digest that was read.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Collection
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from dataops_parsl.plan import Part, Plan, StepNode
+from dataops_parsl.storage.parts import Receipt, files_whole, read_receipt
+
+
+@dataclass
+class Needs:
+    """What is to be done, with the reason of each, and the receipts of what was found done."""
+
+    todo: dict[Part, str] = field(default_factory=dict)
+    done: dict[Part, Receipt] = field(default_factory=dict)
+
+    def reasons(self) -> dict[tuple[str, str], int]:
+        """Number of tasks by (node, reason), in order of the plan."""
+        out: dict[tuple[str, str], int] = {}
+        for part, reason in sorted(self.todo.items(), key=lambda item: item[0].node.depth):
+            out[part.node.id, reason] = out.get((part.node.id, reason), 0) + 1
+        return out
+
+
+def downstream(plan: Plan, stages: Collection[str]) -> set[str]:
+    """Ids of the nodes of these stages and of all that read from them, at any distance."""
+    hit: set[str] = set()
+    for node in plan.nodes:
+        reads = {s.node.id for sources in node.sources.values() for s in sources if s.node}
+        if node.stage.name in stages or reads & hit:
+            hit.add(node.id)
+    return hit
+
+
+class Assessor:
+    """Assesses a plan against scratch; asked again after each round of work.
+
+    Parameters
+    ----------
+    plan : Plan
+    forced : collection of node ids
+        Not done until computed in this run.
+    """
+
+    def __init__(self, plan: Plan, forced: Collection[str] = ()) -> None:
+        self.plan = plan
+        self.forced = set(forced)
+        self.computed: set[str] = set()
+        self._listing: dict[Path, set[str]] = {}
+        self._why: dict[StepNode, str] = {}
+
+    def mark(self, part: Part) -> None:
+        """Note that a part was computed (or tried) in this run: it is neither forced nor tried again."""
+        self.computed.add(part.id)
+
+    def assess(self) -> Needs:
+        """Find what the wanted parts need."""
+        self._listing.clear()
+        needs = Needs()
+        seen: set[Part] = set()
+        stack = self.plan.wanted()
+        while stack:
+            part = stack.pop()
+            if part in seen:
+                continue
+            seen.add(part)
+            reason, receipt = self._state(part)
+            if reason:
+                needs.todo[part] = reason
+                stack += part.inputs()
+            elif receipt is not None:
+                needs.done[part] = receipt
+                if receipt.roots:  # a frame failed above: it is tried once in each run
+                    stack += part.inputs()
+        return needs
+
+    def _state(self, part: Part) -> tuple[str, Receipt | None]:
+        fresh = part.id in self.computed
+        if part.node.id in self.forced and not fresh:
+            return "forced", None
+        receipt = self._receipt(part)
+        if receipt is None:
+            return self._why_missing(part), None
+        if not files_whole(part.place.folder, receipt):
+            return "its files are gone or cut", None
+        if (receipt.failed or receipt.halo) and not fresh:
+            return "failed before, tried once more", None
+        for source in part.inputs():
+            recorded = receipt.inputs.get(str(source.place.receipt.relative_to(self.plan.scratch)))
+            current = self._receipt(source)
+            if current is not None and recorded is not None and current.digest != recorded:
+                return f"{source.node.id} was computed anew and differs", None
+        return "", receipt
+
+    def _receipt(self, part: Part) -> Receipt | None:
+        path = part.place.receipt
+        if path.parent not in self._listing:
+            try:
+                self._listing[path.parent] = {p.name for p in path.parent.iterdir()}
+            except FileNotFoundError:
+                self._listing[path.parent] = set()
+        return read_receipt(path) if path.name in self._listing[path.parent] else None
+
+    def _why_missing(self, part: Part) -> str:
+        prefix = part.stem + "."
+        if any(n.startswith(prefix) and n.endswith(".json") for n in self._listing[part.place.receipt.parent]):
+            return "input changed"
+        if part.node not in self._why:
+            self._why[part.node] = _compare(part.node)
+        return self._why[part.node]
+
+
+def _compare(node: StepNode) -> str:
+    """Say what differs from the last computed version of the step, if there is one."""
+    name = node.folder.name.rpartition("-")[0]
+    others = [p for p in node.folder.parent.glob(f"{name}-*/step.json") if p.parent != node.folder]
+    if not others or (node.folder / "step.json").exists():
+        return "missing"
+    try:
+        before: dict[str, Any] = json.loads(max(others, key=lambda p: p.stat().st_mtime).read_bytes())
+    except (OSError, json.JSONDecodeError):
+        return "missing"
+    now = node.described
+    if before.get("version") != now["version"]:
+        return f"code changed: version {before.get('version')} is now {now['version']}"
+    for group, word in (("parameters", "parameter"), ("identity", "library"), ("facts", "dataset.toml or population")):
+        old, new = before.get(group, {}), now[group]
+        changed = [k for k in {**old, **new} if old.get(k) != new.get(k)]
+        if changed:
+            name = changed[0]
+            return f"{word} changed: {name} was {old.get(name)}, is {new.get(name)}"
+    if before.get("batch_frames") != now["batch_frames"]:
+        return f"batch_frames was {before.get('batch_frames')}, is {now['batch_frames']}"
+    return "a step before it changed"

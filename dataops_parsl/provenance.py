@@ -1,0 +1,97 @@
+"""Collects facts: versions, host, git commit, hashes. Writes nothing."""
+
+from __future__ import annotations
+
+import functools
+import hashlib
+import importlib.metadata
+import os
+import platform
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+LIBRARIES = ("numpy", "scipy", "scikit-image", "antspyx", "pyarrow", "zarr", "tifffile", "imagecodecs", "parsl")
+_PACKAGE = Path(__file__).parent
+
+
+def version_of(distribution: str) -> str:
+    """Installed version, or ``""``."""
+    try:
+        return importlib.metadata.version(distribution)
+    except importlib.metadata.PackageNotFoundError:
+        return ""
+
+
+@functools.cache
+def code_hash() -> str:
+    """Hash of all source files of this package."""
+    digest = hashlib.blake2b(digest_size=8)
+    for path in sorted(_PACKAGE.rglob("*.py")):
+        digest.update(str(path.relative_to(_PACKAGE)).encode() + b"\0" + path.read_bytes())
+    return digest.hexdigest()
+
+
+@functools.cache
+def worker_versions() -> dict[str, str]:
+    """What a worker must share with its driver: package, code, libraries, Python."""
+    from dataops_parsl import __version__
+
+    return {
+        "dataops_parsl": __version__,
+        "code": code_hash(),
+        "python": platform.python_version(),
+        **{name: version_of(name) for name in LIBRARIES},
+    }
+
+
+def host_facts() -> dict[str, Any]:
+    """Where this process runs."""
+    return {"host": platform.node(), "pid": os.getpid()}
+
+
+def _git(project: Path, *arguments: str) -> str:
+    try:
+        done = subprocess.run(
+            ["git", "-C", str(project), *arguments], capture_output=True, text=True, timeout=10, check=False
+        )
+    except (OSError, subprocess.TimeoutExpired):
+        return ""
+    return done.stdout.strip() if done.returncode == 0 else ""
+
+
+def git_facts(project: Path) -> dict[str, Any]:
+    """Commit and dirty flag of the project's checkout; empty outside one."""
+    commit = _git(project, "rev-parse", "HEAD")
+    return {"commit": commit, "dirty": bool(_git(project, "status", "--porcelain"))} if commit else {}
+
+
+def cpu_model() -> str:
+    """The processor's name."""
+    try:
+        for line in Path("/proc/cpuinfo").read_text().splitlines():
+            if line.startswith("model name"):
+                return line.partition(":")[2].strip()
+    except OSError:
+        pass
+    return platform.processor()
+
+
+def run_facts(project: Path) -> dict[str, Any]:
+    """Everything about the place and the versions that a reviewer could ask for."""
+    return {
+        "versions": worker_versions(),
+        "git": git_facts(project),
+        "host": platform.node(),
+        "platform": platform.platform(),
+        "cpu": cpu_model(),
+        "cores": len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count(),
+        "command": sys.argv,
+    }
+
+
+def file_sha256(path: Path) -> str:
+    """sha256 of a file, hex."""
+    with open(path, "rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()

@@ -1,0 +1,83 @@
+"""A part as the small JSON-like dict that a worker needs to compute it."""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+from typing import Any
+
+from dataops_parsl.plan import Part, Plan, Source
+from dataops_parsl.provenance import worker_versions
+from dataops_parsl.stage import Pixels
+
+
+def spec(plan: Plan, part: Part, *, attempt: int = 1, deadly: Collection[int] = ()) -> dict[str, Any]:
+    """Describe a part for `task.execute`.
+
+    Parameters
+    ----------
+    attempt : int
+        From the second on, the worker notes which frame it is at.
+    deadly : collection of int
+        Frames on which workers died: they are marked failed, not tried.
+    """
+    node = part.node
+    film = plan.positions.get(part.position)
+    return {
+        "id": part.id,
+        "stage": f"{type(node.stage).__module__}:{type(node.stage).__qualname__}",
+        "step": node.step.name,
+        "parameters": node.stage.model_dump(mode="json"),
+        "population": node.population,
+        "position": part.position,
+        "index": part.index,
+        "frames": list(part.frames),
+        "excluded": {str(f): film.excluded[f] for f in part.frames if f in film.excluded} if film else {},
+        "facts": plan.facts(part),
+        "raw": [p for p, sources in node.sources.items() if any(s.node is None for s in sources)],
+        "raw_frames": list(part.raw_frames),
+        "dataset_root": str(plan.dataset.root),
+        "reads": {
+            port: [_source(plan, s, given) for s, given in zip(node.sources[port], sources, strict=True)]
+            for port, sources in part.reads.items()
+            if sources
+        },
+        "by_population": {
+            port: any(s.population for s in sources) and not node.population
+            for port, sources in node.sources.items()
+        },
+        "previous": _place(part.previous) if part.previous else None,
+        "scratch": str(plan.scratch),
+        "folder": str(node.folder),
+        "stem": part.stem,
+        "recipe": part.recipe,
+        "schemas": {n: plan.image_channels(node) for n, g in node.step.gives.items() if not isinstance(g, Pixels)},
+        "arrays": {
+            n: plan.image_channels(node) if g.per_channel else [""]
+            for n, g in node.step.gives.items()
+            if isinstance(g, Pixels)
+        },
+        "attempt": attempt,
+        "deadly": sorted(deadly),
+        "versions": worker_versions(),
+    }
+
+
+def _source(plan: Plan, source: Source, given: tuple[str, str, list[Part]]) -> dict[str, Any]:
+    population, output, parts = given
+    assert source.node is not None
+    kind, channels = "table", list[str]()
+    what = source.node.step.gives[output]
+    if isinstance(what, Pixels):
+        kind = "channels" if what.per_channel else "image"
+        channels = plan.image_channels(source.node) if what.per_channel else [""]
+    return {
+        "population": population,
+        "output": output,
+        "kind": kind,
+        "channels": channels,
+        "parts": [_place(p) for p in parts],
+    }
+
+
+def _place(part: Part) -> list[str]:
+    return [str(part.node.folder), part.stem, part.recipe]

@@ -1,0 +1,266 @@
+"""What a stage is: a validated model whose fields are its parameters and whose methods are its steps.
+
+A step declares its scope, what it gives and which facts of the film it may know; what it reads are
+the names of its arguments. The same class works in a notebook, in a plan and on a worker::
+
+    class Brightness(Stage):
+        \"\"\"Mean count of every frame.\"\"\"
+
+        name = "brightness"
+        version = 1
+
+        gain: float = 1.0
+        \"\"\"Counts are multiplied by this.\"\"\"
+
+        @step(scope="batch", gives={"brightness": BRIGHTNESS})
+        def mean(self, film, frame, raw):
+            return {"mean_count": [raw["gfp"][frame].mean() * self.gain]}
+
+Scopes
+------
+batch
+    The method computes one frame, ``(film, frame, inputs...)``; a task computes a batch of them. So a
+    frame's rows depend on its window of frames alone, whatever the batch.
+prefix
+    As batch, in order of frames, with a small JSON carry from the frame before:
+    ``(film, frame, carry, inputs...) -> (rows, carry)``.
+sample
+    Once per position, reading a fixed few frames: ``(film, inputs...)`` with ``film.frames``.
+film
+    Once per position, reading whole tables, never whole pixels: ``(film, inputs...)``.
+dataset
+    Once, over the small tables of all positions: ``(films, inputs...)``.
+
+Inputs
+------
+Pixels come as a `Stack` (``stack[frame]`` is (Y, X) or None where there is no such frame), or as a
+mapping channel → Stack. Tables come as `Rows`. A stage that is not repeated per population gets a
+mapping population → input from one that is.
+"""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
+from typing import Any, ClassVar, Literal, Protocol, TypeVar
+
+from numpy.typing import NDArray
+from pydantic import BaseModel, ConfigDict
+
+from dataops_parsl.tables import Schema
+
+Scope = Literal["batch", "prefix", "sample", "film", "dataset"]
+FACTS = ("pixel_size_um", "shape_px", "channels", "populations", "time_s", "plate", "excluded", "n_frames")
+_RESERVED = ("self", "film", "films", "frame", "carry")
+
+
+class Stack(Protocol):
+    """Frames of one channel or label image: a (T, Y, X) array is one."""
+
+    def __getitem__(self, frame: int) -> NDArray[Any] | None: ...
+
+
+@dataclass(frozen=True)
+class Pixels:
+    """An output that is one (Y, X) image a frame.
+
+    Parameters
+    ----------
+    dtype : str
+        Stored dtype; ``raw`` is the acquired one.
+    per_channel : bool
+        One image per channel, given as a mapping.
+    """
+
+    dtype: str
+    per_channel: bool = False
+
+
+@dataclass(frozen=True)
+class Population:
+    """What is segmented and tracked, as the dataset describes it."""
+
+    name: str
+    segment: tuple[str, ...]
+    mask: str
+    diameter_um: float
+    exclude: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class Channel:
+    """A stain, as the dataset describes it."""
+
+    name: str
+    stain: str = ""
+    death_marker: bool = False
+    lost_on_death: bool = False
+    every: int = 1
+    labels: str = ""
+    labels_frame: str = "raw"
+
+
+class Film:
+    """What a step may know of a position: the facts that it declared, and no others.
+
+    A fact that a step can read is in its recipe; one that it did not declare raises, so that a
+    result can never depend on something that its key does not hold.
+
+    Parameters
+    ----------
+    position_id : str
+    frames : sequence of int
+        Frames that this call covers.
+    population : str
+        The population that the stage works for, or ``""``.
+    facts : mapping
+        JSON-like values of the declared facts.
+    """
+
+    def __init__(
+        self,
+        position_id: str = "",
+        frames: Iterable[int] = (),
+        population: str = "",
+        facts: Mapping[str, Any] | None = None,
+    ) -> None:
+        self.position_id = position_id
+        self.frames = tuple(frames)
+        self.population_name = population
+        self._facts = dict(facts or {})
+
+    def _fact(self, name: str) -> Any:
+        if name not in self._facts:
+            raise KeyError(f"this step reads the fact {name!r} without declaring it: @step(facts=({name!r},))")
+        return self._facts[name]
+
+    @property
+    def pixel_size_um(self) -> tuple[float, float]:
+        """Size of a pixel, (y, x), µm."""
+        y, x = self._fact("pixel_size_um")
+        return float(y), float(x)
+
+    @property
+    def shape_px(self) -> tuple[int, int]:
+        """Image size (Y, X), px."""
+        y, x = self._fact("shape_px")
+        return int(y), int(x)
+
+    @property
+    def channels(self) -> dict[str, Channel]:
+        """Channels by name, in the dataset's order."""
+        return {name: Channel(name=name, **c) for name, c in self._fact("channels").items()}
+
+    @property
+    def populations(self) -> dict[str, Population]:
+        """Populations by name, in the dataset's order."""
+        return {
+            name: Population(
+                name, tuple(p["segment"]), p["mask"], float(p["diameter_um"]), tuple(p.get("exclude", ()))
+            )
+            for name, p in self._fact("populations").items()
+        }
+
+    @property
+    def population(self) -> Population:
+        """The population that this stage works for."""
+        return self.populations[self.population_name]
+
+    @property
+    def time_s(self) -> dict[int, float]:
+        """Acquisition time of each covered frame, s since the film's start."""
+        return {int(f): float(t) for f, t in self._fact("time_s").items()}
+
+    @property
+    def plate(self) -> dict[str, Any]:
+        """well, condition, control, replicate of the position."""
+        return dict(self._fact("plate"))
+
+    @property
+    def excluded(self) -> dict[int, str]:
+        """Frames that were excluded at ingest, with the reason."""
+        return {int(f): str(r) for f, r in self._fact("excluded").items()}
+
+    @property
+    def n_frames(self) -> int:
+        """Number of frames that this run covers."""
+        return int(self._fact("n_frames"))
+
+
+@dataclass(frozen=True)
+class Step:
+    """The declaration of one step; see the module's docstring.
+
+    Parameters
+    ----------
+    window : mapping of port to method name
+        For batch steps: the stage's method ``(frame) -> frames`` that a port is read at; by default
+        the frame alone.
+    """
+
+    name: str
+    scope: Scope
+    gives: Mapping[str, Schema | Pixels]
+    facts: tuple[str, ...]
+    window: Mapping[str, str]
+    ports: tuple[str, ...]
+
+
+F = TypeVar("F", bound=Callable[..., Any])
+
+
+def step(
+    *,
+    scope: Scope,
+    gives: Mapping[str, Schema | Pixels],
+    facts: Iterable[str] = (),
+    window: Mapping[str, str] | None = None,
+) -> Callable[[F], F]:
+    """Declare a method of a stage as a step."""
+    facts = tuple(facts)
+    if unknown := set(facts) - set(FACTS):
+        raise ValueError(f"no such fact: {sorted(unknown)}; there are {FACTS}")
+
+    def mark(method: F) -> F:
+        ports = tuple(p for p in inspect.signature(method).parameters if p not in _RESERVED)
+        if extra := set(window or {}) - set(ports):
+            raise ValueError(f"{method.__qualname__} has a window for {sorted(extra)}, which it does not read")
+        method._step = Step(method.__name__, scope, dict(gives), facts, dict(window or {}), ports)  # type: ignore[attr-defined]
+        return method
+
+    return mark
+
+
+class Stage(BaseModel):
+    """Base of all stages: a frozen model with attribute docstrings as docs and unknown keys refused."""
+
+    model_config = ConfigDict(
+        frozen=True, extra="forbid", use_attribute_docstrings=True, validate_default=True, allow_inf_nan=False
+    )
+
+    name: ClassVar[str] = ""
+    version: ClassVar[int] = 0
+
+    @classmethod
+    def steps(cls) -> dict[str, Step]:
+        """The steps in the order in which they are written."""
+        return {k: v._step for k, v in vars(cls).items() if hasattr(v, "_step")}
+
+    @classmethod
+    def outputs(cls) -> dict[str, Schema | Pixels]:
+        """Everything that the steps give, by name."""
+        return {name: out for s in cls.steps().values() for name, out in s.gives.items()}
+
+    @classmethod
+    def ports(cls) -> tuple[str, ...]:
+        """What the stage reads from others: arguments of its steps that no step of its own gives."""
+        own = cls.outputs()
+        return tuple(dict.fromkeys(p for s in cls.steps().values() for p in s.ports if p not in own))
+
+    def identity(self) -> Mapping[str, str]:
+        """What identifies the arithmetic beyond parameters: library versions, hashes of weights."""
+        return {}
+
+    def ready(self) -> None:
+        """Raise a `DataopsError` when this stage, as it is configured, cannot run on this machine."""
