@@ -8,7 +8,7 @@ on, and nothing else: workers, site and resources are in none.
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -16,12 +16,12 @@ from typing import Any
 from dataops_parsl.config import Loaded
 from dataops_parsl.dataset.manifest import Dataset, Position
 from dataops_parsl.errors import ConfigError, nearest
-from dataops_parsl.stage import Pixels, Stage, Step
+from dataops_parsl.stage import Film, Pixels, Stage, Step
 from dataops_parsl.storage.parts import PartPlace, fingerprint
 from dataops_parsl.tables import Schema
 from dataops_parsl.workflow import RAW, Workflow
 
-DATASET_FACTS = ("pixel_size_um", "channels", "populations")
+DATASET_FACTS = ("pixel_size_um", "channels", "populations", "segments")
 PER_FRAME = ("batch", "prefix")
 
 
@@ -151,7 +151,7 @@ class Plan:
         self.batch_frames = config.config.batch_frames
         self.populations = list(config.config.populations)
         self.scratch = config.paths.scratch_root / dataset.name
-        self.positions: dict[str, Position] = {p: dataset.position(p) for p in dataset.positions}
+        self.positions: dict[str, Position] = dict(dataset.positions)
         self.n_frames = {name: self._limited(p.n_frames) for name, p in self.positions.items()}
         self.nodes: list[StepNode] = []
         self._outputs: dict[tuple[str, str, str], StepNode] = {}
@@ -174,7 +174,7 @@ class Plan:
         node = self.workflow.nodes[name]
         for population in self.populations if node.each else [""]:
             stage = self.config.stage(node.stage, population or None)
-            stage.ready()
+            stage.check(Film("", (), population, self._dataset_facts(DATASET_FACTS, population)))
             for step in node.stage.steps().values():
                 sources = {port: self._sources(name, population, port) for port in step.ports}
                 above = [s.node.depth for many in sources.values() for s in many if s.node]
@@ -183,7 +183,7 @@ class Plan:
                     step,
                     population,
                     sources,
-                    self._dataset_facts(step, population),
+                    self._dataset_facts(step.facts, population),
                     self.batch_frames,
                     1 + max(above, default=0),
                     self.scratch,
@@ -204,19 +204,23 @@ class Plan:
         wanted = [population] if population else self.populations
         return tuple(Source(self._outputs[output.node, p, output.name], output.name, p) for p in wanted)
 
-    def _dataset_facts(self, step: Step, population: str) -> dict[str, Any]:
-        description, facts = self.dataset.description, dict[str, Any]()
-        if "pixel_size_um" in step.facts:
-            facts["pixel_size_um"] = list(description.pixel_size_um)
-        if "channels" in step.facts:
-            facts["channels"] = {n: c.model_dump(mode="json") for n, c in description.channels.items()}
-        if "populations" in step.facts:
-            facts["populations"] = {
-                n: p.model_dump(mode="json")
-                for n, p in self.config.config.populations.items()
-                if not population or n == population
-            }
-        return facts
+    def _dataset_facts(self, names: Iterable[str], population: str) -> dict[str, Any]:
+        populations = {
+            n: p.model_dump(mode="json")
+            for n, p in self.config.config.populations.items()
+            if not population or n == population
+        }
+        channels = {
+            n: c.model_dump(mode="json", exclude={"found_as"})
+            for n, c in self.dataset.description.channels.items()
+        }
+        known: dict[str, Any] = {
+            "pixel_size_um": list(self.dataset.pixel_size_um),
+            "channels": channels,
+            "populations": populations,
+            "segments": {n: [*p["segment"], *p["exclude"]] for n, p in populations.items()},
+        }
+        return {name: known[name] for name in names if name in known}
 
     # --- parts
 
@@ -253,9 +257,9 @@ class Plan:
             if fact == "shape_px":
                 known[fact] = list(film.shape_px)
             elif fact == "time_s":
-                known[fact] = {str(f): film.time_s[f] for f in frames}
+                known[fact] = {str(f): film.times[f] for f in frames}
             elif fact == "plate":
-                known[fact] = film.plate
+                known[fact] = asdict(film.plate)
             elif fact == "excluded":
                 known[fact] = {str(f): film.excluded[f] for f in frames if f in film.excluded}
             elif fact == "n_frames":
@@ -344,25 +348,32 @@ class Plan:
         for name, given in node.step.gives.items():
             if isinstance(given, Pixels):
                 for position in self.positions:
-                    for channel in self.image_channels(node) if given.per_channel else [""]:
+                    for channel in self.segment_channels if given.per_channel else [""]:
                         out.append((position, name, channel, self.dtype(position, channel, given.dtype)))
         return out
 
-    def image_channels(self, node: StepNode) -> list[str]:
-        """The channels that hold images, not given masks: what a per-channel output is made of."""
+    @cached_property
+    def image_channels(self) -> list[str]:
+        """The channels that hold images, not given masks: they are measured."""
         return [n for n, c in self.dataset.description.channels.items() if not c.labels]
+
+    @cached_property
+    def segment_channels(self) -> list[str]:
+        """The channels that populations are segmented from: they are registered and denoised as images."""
+        used = {c for p in self.config.config.populations.values() for c in (*p.segment, *p.exclude)}
+        return [c for c in self.image_channels if c in used]
 
     def dtype(self, position: str, channel: str, declared: str) -> str:
         """Stored dtype: ``raw`` keeps 16-bit counts and makes everything else float32."""
         if declared != "raw":
             return declared
-        return "uint16" if self.positions[position].dtype[channel] == "uint16" else "float32"
+        return "uint16" if self.positions[position].dtype(channel) == "uint16" else "float32"
 
     def schema(self, node: StepNode, output: str) -> Schema:
         """Schema of a table output, its per-channel columns written out."""
         given = node.step.gives[output]
         assert isinstance(given, Schema)
-        return given.for_channels(self.image_channels(node))
+        return given.for_channels(self.image_channels)
 
 
 def check_populations(config: Loaded, dataset: Dataset) -> None:

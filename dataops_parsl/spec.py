@@ -50,9 +50,9 @@ def spec(plan: Plan, part: Part, *, attempt: int = 1, deadly: Collection[int] = 
         "folder": str(node.folder),
         "stem": part.stem,
         "recipe": part.recipe,
-        "schemas": {n: plan.image_channels(node) for n, g in node.step.gives.items() if not isinstance(g, Pixels)},
+        "schemas": {n: plan.image_channels for n, g in node.step.gives.items() if not isinstance(g, Pixels)},
         "arrays": {
-            n: plan.image_channels(node) if g.per_channel else [""]
+            n: plan.segment_channels if g.per_channel else [""]
             for n, g in node.step.gives.items()
             if isinstance(g, Pixels)
         },
@@ -69,7 +69,7 @@ def _source(plan: Plan, source: Source, given: tuple[str, str, list[Part]]) -> d
     what = source.node.step.gives[output]
     if isinstance(what, Pixels):
         kind = "channels" if what.per_channel else "image"
-        channels = plan.image_channels(source.node) if what.per_channel else [""]
+        channels = plan.segment_channels if what.per_channel else [""]
     return {
         "population": population,
         "output": output,

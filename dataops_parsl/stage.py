@@ -48,17 +48,37 @@ from typing import Any, ClassVar, Literal, Protocol, TypeVar
 from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict
 
+from dataops_parsl.errors import DatasetError
 from dataops_parsl.tables import Schema
 
 Scope = Literal["batch", "prefix", "sample", "film", "dataset"]
-FACTS = ("pixel_size_um", "shape_px", "channels", "populations", "time_s", "plate", "excluded", "n_frames")
+FACTS = (
+    "pixel_size_um",
+    "shape_px",
+    "channels",
+    "populations",
+    "segments",
+    "time_s",
+    "plate",
+    "excluded",
+    "n_frames",
+)
 _RESERVED = ("self", "film", "films", "frame", "carry")
 
 
 class Stack(Protocol):
     """Frames of one channel or label image: a (T, Y, X) array is one."""
 
-    def __getitem__(self, frame: int) -> NDArray[Any] | None: ...
+    def __getitem__(self, frame: int, /) -> NDArray[Any] | None: ...
+
+
+def readable(stack: Stack, frame: int) -> NDArray[Any] | None:
+    """A neighbour's or a sample's frame, or None: what cannot be read fails by itself where it is
+    computed, and whoever only looks at it does without."""
+    try:
+        return stack[frame]
+    except DatasetError:
+        return None
 
 
 @dataclass(frozen=True)
@@ -151,6 +171,11 @@ class Film:
     def channels(self) -> dict[str, Channel]:
         """Channels by name, in the dataset's order."""
         return {name: Channel(name=name, **c) for name, c in self._fact("channels").items()}
+
+    @property
+    def segments(self) -> dict[str, tuple[str, ...]]:
+        """Channels that each population is segmented from, and nothing else about it."""
+        return {name: tuple(channels) for name, channels in self._fact("segments").items()}
 
     @property
     def populations(self) -> dict[str, Population]:
@@ -262,5 +287,13 @@ class Stage(BaseModel):
         """What identifies the arithmetic beyond parameters: library versions, hashes of weights."""
         return {}
 
-    def ready(self) -> None:
-        """Raise a `DataopsError` when this stage, as it is configured, cannot run on this machine."""
+    def check(self, film: Film) -> None:
+        """Raise a `DataopsError` when this stage, as it is configured, cannot work.
+
+        Called once at planning, before anything starts.
+
+        Parameters
+        ----------
+        film : Film
+            With the facts of the dataset: ``channels``, ``populations``, ``segments``, ``pixel_size_um``.
+        """

@@ -159,6 +159,10 @@ class _Shell:
             outputs = self._per_frame(inputs, carry)
         else:
             outputs = self._whole(inputs)
+        for stack in self.raw.values():
+            for frame, reason in stack.unreadable.items():
+                if frame not in self.receipt.failed:
+                    self.receipt.halo[frame] = reason
         if any(isinstance(given, Pixels) for given in self.step.gives.values()):
             drop_receipts(self.place)
         for name, value in outputs.items():
@@ -255,10 +259,6 @@ class _Shell:
                 reason = str(error) if isinstance(error, DataopsError) else f"{type(error).__name__}: {error}"
                 self.receipt.failed[frame] = reason
         self.receipt.carry = carry
-        for stack in self.raw.values():
-            for frame, reason in stack.unreadable.items():
-                if frame not in self.receipt.failed:
-                    self.receipt.halo[frame] = reason
         return {name: self._gathered(name, many) for name, many in pieces.items()}
 
     def _gathered(self, name: str, pieces: list[Any]) -> Any:

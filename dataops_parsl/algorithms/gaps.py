@@ -1,8 +1,8 @@
 """Closing of gaps between track segments, with splits and merges, as TrackMate's sparse LAP tracker does it.
 
-The second step of Jaqaman et al. 2008: the links of consecutive frames form segments, whose ends are then matched with
-starts of others. One alternative cost over all candidates says what is too far, so this step needs the whole film;
-it sees positions only, never pixels.
+The second step of Jaqaman et al. 2008: the links of consecutive frames form segments, whose ends are then
+matched with starts of others. One alternative cost over all candidates says what is too far, so this step
+needs the whole film; it sees positions only, never pixels.
 """
 
 from __future__ import annotations
@@ -73,8 +73,8 @@ def close(
     max_frame_gap : int
         Largest difference of frames that is bridged: 2 allows one missing frame (TrackMate's MAX_FRAME_GAP).
     splitting_max_distance : float or None
-        How far a segment that starts may lie from the inner object, one frame before, that it splits from; None for
-        no splits.
+        How far a segment that starts may lie from the inner object, one frame before, that it splits from;
+        None for no splits.
     merging_max_distance : float or None
         The same for segments that end in another one; None for no merges.
 
@@ -91,18 +91,21 @@ def close(
 
     Notes
     -----
-    Segments have at least two objects: what linking left alone is never closed. Distances are inclusive. An inner
-    object takes part in at most one split and one merge. The alternative cost is 1.05 times the cost at the 90th
-    percentile of all candidates of the three kinds together.
+    Segments have at least two objects: what linking left alone is never closed. Distances are inclusive. An
+    inner object takes part in at most one split and one merge. The alternative cost is 1.05 times the cost
+    at the 90th percentile of all candidates of the three kinds together.
     """
     frames = np.asarray(frame, dtype=np.int64).ravel()
     points = as_points(yx, "yx")
     if len(frames) != len(points):
         raise ValueError(f"frame has {len(frames)} rows and yx {len(points)}")
     if max_frame_gap < 1:
-        raise ValueError(f"max_frame_gap must be at least 1 (2 bridges one missing frame), got {max_frame_gap}")
+        raise ValueError(
+            f"max_frame_gap must be at least 1 (2 bridges one missing frame), got {max_frame_gap}"
+        )
     has_next, has_previous = _segments(frames, link_source, link_target)
-    # Rows in an order that does not depend on the input's, so that ties resolve the same way for any order of rows.
+    # Rows in an order that does not depend on the input's, so that ties resolve the same way for any order
+    # of rows.
     order = np.lexsort((points[:, 1], points[:, 0], frames))
     has_next, has_previous = has_next[order], has_previous[order]
     ends = order[has_previous & ~has_next]
@@ -132,7 +135,7 @@ def close(
 def _segments(
     frame: IntArray, link_source: npt.ArrayLike, link_target: npt.ArrayLike
 ) -> tuple[BoolArray, BoolArray]:
-    """Per row: whether a link leaves it, and whether one reaches it; checks that the links form plain paths."""
+    """Per row: whether a link leaves it, and whether one reaches it. Refuses links that branch."""
     source = np.asarray(link_source, dtype=np.int64).ravel()
     target = np.asarray(link_target, dtype=np.int64).ravel()
     if len(source) != len(target):
@@ -143,7 +146,9 @@ def _segments(
             raise ValueError(f"links name rows outside 0..{len(frame) - 1}")
         count = np.bincount(rows, minlength=len(frame))
         if count.max(initial=0) > 1:
-            raise ValueError(f"row {int(count.argmax())} has several links {side} it; linking gives one at most")
+            raise ValueError(
+                f"row {int(count.argmax())} has several links {side} it; linking gives one at most"
+            )
         counts.append(count > 0)
     if np.any(frame[target] <= frame[source]):
         raise ValueError("a link does not run forward in time: give the earlier object as the source")
@@ -159,15 +164,17 @@ def _candidates(
     name: str,
     max_step: int,
 ) -> tuple[IntArray, IntArray, FloatArray]:
-    """Rows of sources and of targets up to ``max_step`` frames later and within a distance, with squared distances."""
+    """Rows of sources, of targets near them up to ``max_step`` frames later, and squared distances."""
     none = np.empty(0, np.int64)
     if max_distance is None:
         return none, none, np.empty(0)
     limit = as_distance(max_distance, name)
-    # Frames become a third coordinate, so far apart that only equal ones are ever within reach: one search per step.
+    # Frames become a third coordinate, so far apart that only equal ones are ever within reach: one search
+    # per step.
     spacing = 2.0 * limit
     target_points = np.column_stack([spacing * frame[targets], yx[targets]])
-    found_source, found_target = [none], [none]
+    found_source: list[IntArray] = [none]
+    found_target: list[IntArray] = [none]
     for step in range(1, max_step + 1):
         source_points = np.column_stack([spacing * (frame[sources] + step), yx[sources]])
         i, j, _ = candidates(source_points, target_points, limit)

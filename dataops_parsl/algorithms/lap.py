@@ -1,8 +1,9 @@
 """Frame-to-frame linking as a linear assignment problem, after Jaqaman et al. 2008 as TrackMate states it.
 
-A candidate link has the squared distance as its cost ``c``; one alternative cost ``a`` per problem says what a link may
-cost at most. TrackMate completes the cost matrix so that a link gains ``a - c`` over leaving both ends alone,
-whatever else is linked; the optimum is therefore the matching with the largest total gain.
+A candidate link has the squared distance as its cost ``c``; one alternative cost ``a`` per problem says
+what a link may cost at most. TrackMate completes the cost matrix so that a link gains ``a - c`` over
+leaving both ends alone, whatever else is linked; the optimum is therefore the matching with the largest
+total gain.
 """
 
 from __future__ import annotations
@@ -49,9 +50,10 @@ def link(
 
     Notes
     -----
-    The alternative cost is 1.05 times the largest candidate cost of this very pair of frames, as in TrackMate's sparse
-    LAP tracker (Jaqaman et al. 2008, Nature Methods 5, 695; Tinevez et al. 2017, Methods 115, 80). Objects are
-    brought into the order of their coordinates first, so that even ties do not depend on the order of the rows.
+    The alternative cost is 1.05 times the largest candidate cost of this very pair of frames, as in
+    TrackMate's sparse LAP tracker (Jaqaman et al. 2008, Nature Methods 5, 695; Tinevez et al. 2017, Methods
+    115, 80). Objects are brought into the order of their coordinates first, so that even ties do not depend
+    on the order of the rows.
     """
     source_yx = as_points(source_yx, "source_yx")
     target_yx = as_points(target_yx, "target_yx")
@@ -72,7 +74,7 @@ def link(
 def candidates(
     source: FloatArray, target: FloatArray, max_distance: float
 ) -> tuple[IntArray, IntArray, FloatArray]:
-    """All pairs of points that lie within a distance, by source and then target, with their squared distances.
+    """All pairs of points within a distance, by source and then target, with their squared distances.
 
     The search is slightly wider than asked; callers compare the cost with their own limit, open or closed.
 
@@ -102,9 +104,10 @@ def candidates(
 
 
 def alternative_cost(cost: FloatArray, percentile_frac: float) -> float:
-    """Cost of leaving an end alone: 1.05 times the candidate cost at a percentile, the nearest rank rounded half up.
+    """Cost of leaving an end alone: 1.05 times the candidate cost at a percentile (rank rounded half up).
 
-    Never 0, so that objects that did not move at all are linked; TrackMate leaves that case to the order of its solver.
+    Never 0, so that objects that did not move at all are linked; TrackMate leaves that case to the order of
+    its solver.
     """
     rank = int(np.floor((cost.size - 1) * percentile_frac + 0.5))
     cutoff = float(np.partition(cost, rank)[rank])
@@ -119,7 +122,8 @@ def assign(source: IntArray, target: IntArray, cost: FloatArray, alternative: fl
     source, target : (K,) int64
         Ends of each candidate: two separate numberings, no pair twice.
     cost : (K,) float64
-        Cost of each candidate, not negative. One that costs the alternative or more gains nothing and is never chosen.
+        Cost of each candidate, not negative. One that costs the alternative or more gains nothing and is
+        never chosen.
     alternative : float
         Cost of leaving one end alone, of the same unit.
 

@@ -100,7 +100,7 @@ def publish_pixels(
         array = _open(path, "r+")
         block = np.zeros((n_frames, *array.shape[1:]), array.dtype)
         for frame, image in images.items():
-            block[frame - first_frame] = image
+            block[frame - first_frame] = _as_stored(image, array.dtype)
         shard = path / f"c.{index}.0.0"
         with place_errors(shard):
             array[first_frame : first_frame + n_frames] = block
@@ -110,6 +110,13 @@ def publish_pixels(
         files[str(shard.relative_to(place.folder))] = shard.stat().st_size
         digests[channel] = {f: pixels_digest(block[f - first_frame]) for f in sorted(images)}
     return {"files": files, "frames": digests, "digest": fingerprint(digests)}
+
+
+def _as_stored(image: NDArray[Any], dtype: np.dtype[Any]) -> NDArray[Any]:
+    """Round, do not cut, where counts are stored as integers."""
+    if dtype.kind == "u" and image.dtype.kind == "f":
+        return np.rint(image).clip(0, np.iinfo(dtype).max)
+    return image
 
 
 class StoredStack:

@@ -107,9 +107,10 @@ class _World:
         for _ in range(150):
             push_apart(self.targets, scene.target_gap_um)
             self._keep_inside(self.targets)
+        apart_um = max(scene.sense_um, scene.clearance_um)
         for _ in range(60):
             push_apart(self.effectors, 0.0)
-            self._keep_off_targets(np.full(len(self.effectors.z), _NONE), np.inf)
+            self._keep_off_targets(np.full(len(self.effectors.z), _NONE), apart_um, np.inf)
             self._keep_inside(self.effectors)
         self.place, self.offset = self.targets.z.copy(), np.zeros(len(self.targets.z), np.complex128)
         n_effectors, n_targets = len(self.effectors.z), len(self.targets.z)
@@ -223,15 +224,15 @@ class _World:
         farthest = 3 * self.scene.effector_speed_um_min * dt_min
         for _ in range(2):
             push_apart(self.effectors, 0.0)
-            self._keep_off_targets(np.where(free, aim, self.bound), farthest)
+            self._keep_off_targets(np.where(free, aim, self.bound), self.scene.clearance_um, farthest)
         moved = self.effectors.z - before
         self.effectors.z = before + moved * np.minimum(1, farthest / np.maximum(np.abs(moved), 1e-9))
         self._keep_inside(self.effectors)
 
-    def _keep_off_targets(self, wanted: NDArray[np.int64], farthest_um: float) -> None:
-        """Push effectors off all targets but the one that each wants, by no more than `farthest_um`."""
-        pairs = cross_pairs(self.effectors, self.targets, self.scene.clearance_um)
-        missing = np.where(wanted[pairs.first] == pairs.second, 0.0, self.scene.clearance_um - pairs.gap_um)
+    def _keep_off_targets(self, wanted: NDArray[np.int64], gap_um: float, farthest_um: float) -> None:
+        """Push effectors `gap_um` off all targets but the one that each wants, by up to `farthest_um`."""
+        pairs = cross_pairs(self.effectors, self.targets, gap_um)
+        missing = np.where(wanted[pairs.first] == pairs.second, 0.0, gap_um - pairs.gap_um)
         np.add.at(self.effectors.z, pairs.first, -np.clip(missing, 0.0, farthest_um) * pairs.direction)
 
     def _keep_inside(self, bodies: Bodies) -> None:

@@ -1,0 +1,204 @@
+"""trackmate: tracks of one population, as TrackMate's LAP tracker makes them."""
+
+from __future__ import annotations
+
+import importlib.util
+from typing import Any, ClassVar, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+from pydantic import Field
+
+from dataops_parsl.algorithms import gaps, lap, lineage
+from dataops_parsl.errors import ConfigError, MissingExtraError
+from dataops_parsl.stage import Film, Stage, step
+from dataops_parsl.tables import Column, Reference, Rows, Schema
+
+_TRACK_KEY = (
+    Column("position_id", "string", "field of view", key=True),
+    Column("population", "string", "population", key=True),
+)
+_EDGE_COLUMNS = (
+    Column("source_frame", "int64", "frame of the earlier object", key=True, low=0),
+    Column("source_label", "int64", "label of the earlier object", key=True, low=1),
+    Column("target_frame", "int64", "frame of the later object", key=True, low=0),
+    Column("target_label", "int64", "label of the later object", key=True, low=1),
+)
+_COST = Column("cost", "float64", "squared distance that the tracker paid", "µm²", low=0)
+LINKS = Schema("links", "a link between neighbouring frames", (*_TRACK_KEY, *_EDGE_COLUMNS, _COST))
+EDGES = Schema(
+    "edges",
+    "a link",
+    (
+        *_TRACK_KEY,
+        *_EDGE_COLUMNS,
+        Column("kind", "string", "link (next frame), gap (over missing frames) or split (division)"),
+        _COST,
+    ),
+    tuple(
+        Reference(
+            "cells",
+            (
+                ("position_id", "position_id"),
+                ("population", "population"),
+                (f"{end}_frame", "frame"),
+                (f"{end}_label", "label"),
+            ),
+        )
+        for end in ("source", "target")
+    ),
+)
+MEMBERS = Schema(
+    "members",
+    "an object's track",
+    (
+        *_TRACK_KEY,
+        Column("frame", "int64", "0-based frame", key=True, low=0),
+        Column("label", "int64", "label of the object", key=True, low=1),
+        Column("track_id", "int64", "its track", low=1),
+    ),
+)
+LINEAGES = Schema(
+    "lineages",
+    "a track",
+    (
+        *_TRACK_KEY,
+        Column("track_id", "int64", "unbranched track, numbered by first frame, then label", key=True, low=1),
+        Column("first_frame", "int64", "frame of its first object", low=0),
+        Column("last_frame", "int64", "frame of its last object", low=0),
+        Column("lineage_id", "int64", "smallest track of the whole tree, TrackMate's track", low=1),
+        Column("parent_track_id", "int64", "track that divided into this one; null for none", low=1),
+        Column("generation", "int64", "divisions since the tree's first track", low=0),
+        Column("divides", "bool", "whether it ends by dividing"),
+    ),
+)
+
+
+class Trackmate(Stage):
+    """Track one population."""
+
+    name: ClassVar[str] = "trackmate"
+    version: ClassVar[int] = 1
+
+    backend: Literal["lap", "fiji"] = "lap"
+    """lap: TrackMate's LAP tracker, restated in Python. fiji: TrackMate itself, not in this version."""
+
+    linking_max_distance_um: float | None = Field(None, gt=0)
+    """Farthest step between frames. Not set: 1.0 times the population's diameter."""
+
+    gap_closing_max_distance_um: float | None = Field(None, gt=0)
+    """Farthest step over missing frames. Not set: 1.5 times the population's diameter."""
+
+    max_frame_gap: int = Field(2, ge=0)
+    """TrackMate's MAX_FRAME_GAP: frames from the end of one segment to the start of the next; 2 bridges
+    one missing frame, 0 closes no gap."""
+
+    splitting: bool = False
+    """Whether a track may divide."""
+
+    splitting_max_distance_um: float | None = Field(None, gt=0)
+    """Farthest step to a daughter. Not set: 1.0 times the population's diameter."""
+
+    def check(self, film: Film) -> None:
+        """Refuse a backend that is not here."""
+        if self.backend == "fiji":
+            if importlib.util.find_spec("imagej") is None:
+                raise MissingExtraError(
+                    "stages.trackmate.backend = 'fiji' needs the extra 'fiji'",
+                    "pip install 'dataops_parsl[fiji]', or use the backend 'lap'",
+                )
+            raise ConfigError(
+                "stages.trackmate.backend = 'fiji' is not in this version", "use the backend 'lap'"
+            )
+
+    def frame_and_before(self, frame: int) -> list[int]:
+        """A frame is linked to the one before it."""
+        return [frame - 1, frame]
+
+    @step(
+        scope="batch",
+        gives={"links": LINKS},
+        facts=("populations",),
+        window={"objects": "frame_and_before"},
+    )
+    def link(self, film: Film, frame: int, objects: Rows) -> dict[str, Any]:
+        """Links from the frame before to this one: a frame pair stands on its own."""
+        before, here = objects.at(frame - 1), objects.at(frame)
+        reach = self.linking_max_distance_um or film.population.diameter_um
+        source, target, cost = lap.link(_yx(before), _yx(here), reach)
+        return {
+            "source_frame": np.full(len(source), frame - 1),
+            "source_label": before["label"][source],
+            "target_frame": np.full(len(source), frame),
+            "target_label": here["label"][target],
+            "cost": cost,
+        }
+
+    @step(
+        scope="film",
+        gives={"edges": EDGES, "members": MEMBERS, "lineages": LINEAGES},
+        facts=("populations",),
+    )
+    def close(self, film: Film, objects: Rows, links: Rows) -> dict[str, Any]:
+        """Close gaps over the whole film, then number tracks and lineages."""
+        frame, label = objects["frame"], objects["label"]
+        row = {key: i for i, key in enumerate(zip(frame.tolist(), label.tolist(), strict=True))}
+        source = _rows_of(row, links["source_frame"], links["source_label"])
+        target = _rows_of(row, links["target_frame"], links["target_label"])
+        diameter = film.population.diameter_um
+        closing = gaps.close(
+            frame,
+            _yx(objects),
+            source,
+            target,
+            gap_closing_max_distance=(
+                (self.gap_closing_max_distance_um or 1.5 * diameter) if self.max_frame_gap else None
+            ),
+            max_frame_gap=max(self.max_frame_gap, 1),
+            splitting_max_distance=(self.splitting_max_distance_um or diameter) if self.splitting else None,
+        )
+        ends = np.concatenate([source, closing.source_row]), np.concatenate([target, closing.target_row])
+        tree = lineage.build(frame, label, *ends)
+        key = {"position_id": film.position_id, "population": film.population_name}
+        kind = np.concatenate([np.full(len(source), "link", object), closing.kind.astype(object)])
+        order = np.lexsort((label[ends[1]], frame[ends[1]], label[ends[0]], frame[ends[0]]))
+        return {
+            "edges": {
+                **_constant(key, len(order)),
+                "source_frame": frame[ends[0]][order],
+                "source_label": label[ends[0]][order],
+                "target_frame": frame[ends[1]][order],
+                "target_label": label[ends[1]][order],
+                "kind": kind[order],
+                "cost": np.concatenate([links["cost"], closing.cost])[order],
+            },
+            "members": {
+                **_constant(key, len(frame)),
+                "frame": frame,
+                "label": label,
+                "track_id": tree.object_track_id,
+            },
+            "lineages": {
+                **_constant(key, len(tree.track_id)),
+                "track_id": tree.track_id,
+                "first_frame": frame[tree.first_row],
+                "last_frame": frame[tree.last_row],
+                "lineage_id": tree.lineage_id,
+                "parent_track_id": [int(p) if p > 0 else None for p in tree.parent_track_id],
+                "generation": tree.generation,
+                "divides": tree.divides,
+            },
+        }
+
+
+def _yx(objects: Rows) -> NDArray[np.float64]:
+    return np.column_stack([objects["y_um"], objects["x_um"]]).astype(np.float64)
+
+
+def _rows_of(row: dict[tuple[int, int], int], frame: NDArray[Any], label: NDArray[Any]) -> NDArray[np.int64]:
+    keys = zip(frame.tolist(), label.tolist(), strict=True)
+    return np.array([row[k] for k in keys], np.int64).reshape(-1)
+
+
+def _constant(key: dict[str, str], n: int) -> dict[str, Any]:
+    return {name: np.full(n, value, object) for name, value in key.items()}
