@@ -60,7 +60,7 @@ class StepNode:
             "step": self.step.name,
             "population": self.population,
             "version": self.stage.version,
-            "parameters": self.stage.model_dump(mode="json"),
+            "parameters": self.stage.keyed(self.step.name),
             "identity": dict(self.stage.identity()),
             "batch_frames": self.batch_frames,
             "facts": dict(self.facts),

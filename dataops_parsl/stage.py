@@ -41,9 +41,10 @@ mapping population → input from one that is.
 from __future__ import annotations
 
 import inspect
+import types
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
-from typing import Any, ClassVar, Literal, Protocol, TypeVar
+from typing import Any, ClassVar, Literal, Protocol, TypeVar, cast
 
 from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict
@@ -221,7 +222,10 @@ class Step:
     ----------
     window : mapping of port to method name
         For batch steps: the stage's method ``(frame) -> frames`` that a port is read at; by default
-        the frame alone.
+        the frame alone. For film steps: the method ``(n_frames) -> frames``; by default all.
+    parameters : tuple of str or None
+        Fields of the stage that the step may read; None for all. Only these are in its key, so that
+        another field can change without computing the step again.
     """
 
     name: str
@@ -230,6 +234,7 @@ class Step:
     facts: tuple[str, ...]
     window: Mapping[str, str]
     ports: tuple[str, ...]
+    parameters: tuple[str, ...] | None = None
 
 
 F = TypeVar("F", bound=Callable[..., Any])
@@ -241,6 +246,7 @@ def step(
     gives: Mapping[str, Schema | Pixels],
     facts: Iterable[str] = (),
     window: Mapping[str, str] | None = None,
+    parameters: Iterable[str] | None = None,
 ) -> Callable[[F], F]:
     """Declare a method of a stage as a step."""
     facts = tuple(facts)
@@ -251,10 +257,31 @@ def step(
         ports = tuple(p for p in inspect.signature(method).parameters if p not in _RESERVED)
         if extra := set(window or {}) - set(ports):
             raise ValueError(f"{method.__qualname__} has a window for {sorted(extra)}, which it does not read")
-        method._step = Step(method.__name__, scope, dict(gives), facts, dict(window or {}), ports)  # type: ignore[attr-defined]
+        own = None if parameters is None else tuple(parameters)
+        method._step = Step(  # type: ignore[attr-defined]
+            method.__name__, scope, dict(gives), facts, dict(window or {}), ports, own
+        )
         return method
 
     return mark
+
+
+class _Restricted:
+    """A stage seen by a step: a parameter that it did not declare raises, as it is not in its key."""
+
+    def __init__(self, stage: Stage, parameters: tuple[str, ...]) -> None:
+        self._stage, self._parameters = stage, parameters
+
+    def __getattr__(self, name: str) -> Any:
+        cls = type(self._stage)
+        if name in cls.model_fields:
+            if name not in self._parameters:
+                raise KeyError(f"this step reads the parameter {name!r} without declaring it: @step(parameters=...)")
+            return getattr(self._stage, name)
+        method = inspect.getattr_static(cls, name)
+        if inspect.isfunction(method):
+            return types.MethodType(method, self)
+        return getattr(self._stage, name)
 
 
 class Stage(BaseModel):
@@ -282,6 +309,19 @@ class Stage(BaseModel):
         """What the stage reads from others: arguments of its steps that no step of its own gives."""
         own = cls.outputs()
         return tuple(dict.fromkeys(p for s in cls.steps().values() for p in s.ports if p not in own))
+
+    def keyed(self, name: str) -> dict[str, Any]:
+        """The parameters that a step's result depends on, JSON-like."""
+        own = self.steps()[name].parameters
+        values = self.model_dump(mode="json")
+        return values if own is None else {k: values[k] for k in own}
+
+    def bound(self, name: str) -> Callable[..., Any]:
+        """The method of a step, on a self that shows only the parameters that the step declared."""
+        own = self.steps()[name].parameters
+        if own is None:
+            return cast(Callable[..., Any], getattr(self, name))
+        return types.MethodType(vars(type(self))[name], _Restricted(self, own))
 
     def identity(self) -> Mapping[str, str]:
         """What identifies the arithmetic beyond parameters: library versions, hashes of weights."""

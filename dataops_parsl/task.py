@@ -141,7 +141,7 @@ class _Shell:
         cls: type[Stage] = getattr(importlib.import_module(module), name)
         self.stage = cls.model_validate(task["parameters"])
         self.step: Step = cls.steps()[task["step"]]
-        self.method = getattr(self.stage, self.step.name)
+        self.method = self.stage.bound(self.step.name)
         self.place = PartPlace(Path(task["folder"]), task["stem"], task["recipe"])
         self.frames = tuple(task["frames"])
         self.receipt = Receipt(recipe=task["recipe"], part=task["id"])

@@ -1,15 +1,17 @@
 """Exact pixel distances between neighbouring objects of label images.
 
-Objects are taken apart into runs: stretches of pixels of one label in one row. The distance of two runs is known from
-their ends alone, so the smallest distance of two objects is the smallest over their pairs of runs. This is exact for
-any shape, nested, in pieces or with holes, and for pixels that are not square; shared pixels are counted on the way.
-Boxes of objects, joined tile by tile, give the pairs to look at, and only runs that can lie near enough are compared.
+Objects are taken apart into runs: stretches of pixels of one label in one row. The distance of two runs is
+known from their ends alone, so the smallest distance of two objects is the smallest over their pairs of
+runs. This is exact for any shape, nested, in pieces or with holes, and for pixels that are not square;
+shared pixels are counted on the way. Boxes of objects, joined tile by tile, give the pairs to look at, and
+only runs that can lie near enough are compared.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from itertools import pairwise
 
 import numpy as np
 import numpy.typing as npt
@@ -46,15 +48,15 @@ def pairs(
     Returns
     -------
     dict
-        ``label_a``, ``label_b`` (K,) int64, by ascending (a, b); within one image each pair once, ``label_a <
-        label_b``. ``gap_um`` (K,) float64: the smallest distance between pixel centres, in µm: 0 if and only if a
-        pixel is shared, one pixel where edges touch. ``overlap_px`` (K,) int64: pixels shared.
+        ``label_a``, ``label_b`` (K,) int64, by ascending (a, b); within one image each pair once, ``label_a
+        < label_b``. ``gap_um`` (K,) float64: the smallest distance between pixel centres, in µm: 0 if and
+        only if a pixel is shared, one pixel where edges touch. ``overlap_px`` (K,) int64: pixels shared.
 
     Raises
     ------
     ValueError
-        If an image is not two-dimensional, holds no integers or negative ones, the two differ in shape, or a size or
-        distance is not finite and in range.
+        If an image is not two-dimensional, has no pixel, holds no integers or negative ones, the two differ
+        in shape, or a size or distance is not finite and in range.
     """
     size_y, size_x = (float(side) for side in pixel_size_um)
     if not (np.isfinite([size_y, size_x]).all() and min(size_y, size_x) > 0):
@@ -68,7 +70,11 @@ def pairs(
         if image_a.shape != image_b.shape:
             raise ValueError(f"labels_a has shape {image_a.shape} and labels_b {image_b.shape}")
         b = _runs(image_b)
-    search = _Search(a, b, labels_b is None, float(store_um), size_y, size_x)
+    reach_y, reach_x = (
+        int(min(store_um / size * _SLACK, side))
+        for size, side in zip((size_y, size_x), image_a.shape, strict=True)
+    )
+    search = _Search(a, b, labels_b is None, float(store_um), size_y, size_x, reach_y, reach_x)
     i, j = search.near_boxes(image_a.shape)
     squared, overlap_px = search.smallest(i, j)
     gap_um = np.sqrt(squared)
@@ -86,8 +92,8 @@ def pairs(
 class _Runs:
     """Objects of one image, by ascending label, and their runs, by object, row and column.
 
-    ``row_at[o] + y - y0[o]`` is the place of row y of object o in ``run_at``, which gives its first run; the next
-    place gives the run behind its last. Ends are inclusive.
+    ``row_at[o] + y - y0[o]`` is the place of row y of object o in ``run_at``, which gives its first run;
+    the next place gives the run behind its last. Ends are inclusive.
     """
 
     label: IntArray
@@ -102,7 +108,7 @@ class _Runs:
     run_at: IntArray
 
     def between(self, index: IntArray, first_y: IntArray, last_y: IntArray) -> tuple[IntArray, IntArray]:
-        """First run, and number of runs, of objects in rows ``first_y..last_y``, which lie within their boxes."""
+        """First run, and number of runs, of objects in rows ``first_y..last_y`` of their boxes."""
         place = self.row_at[index] - self.y0[index]
         start = self.run_at[place + first_y]
         return start, self.run_at[place + last_y + 1] - start
@@ -129,7 +135,7 @@ def _runs(labels: npt.NDArray[np.integer]) -> _Runs:
     first = np.flatnonzero(new)
     if first.size == 0:
         none = np.empty(0, np.int64)
-        return _Runs(none, none, none, none, none, none, none, none, none, np.zeros(1, np.int64))
+        return _Runs(*([none] * 10))
     last = np.append(first[1:], len(value)) - 1
     y0, y1 = run_y[first], run_y[last]
     places = y1 - y0 + 2
@@ -151,7 +157,7 @@ def _runs(labels: npt.NDArray[np.integer]) -> _Runs:
 
 @dataclass(frozen=True)
 class _Search:
-    """Two sets of objects, and how far apart a pair of them may lie."""
+    """Two sets of objects, and how far apart a pair of them may lie: in µm, in rows, and in columns."""
 
     a: _Runs
     b: _Runs
@@ -159,16 +165,8 @@ class _Search:
     store_um: float
     size_y: float
     size_x: float
-
-    @property
-    def reach_y(self) -> int:
-        """Rows that a pair within the distance may lie apart."""
-        return int(self.store_um / self.size_y * _SLACK)
-
-    @property
-    def reach_x(self) -> int:
-        """Columns that a pair within the distance may lie apart."""
-        return int(self.store_um / self.size_x * _SLACK)
+    reach_y: int
+    reach_x: int
 
     def near_boxes(self, shape: tuple[int, ...]) -> tuple[IntArray, IntArray]:
         """Pairs of objects whose boxes lie within the distance."""
@@ -200,11 +198,11 @@ class _Search:
         i, j = i[once], j[once]
         gap_y = _apart(a.y0[i], a.y1[i], b.y0[j], b.y1[j])
         gap_x = _apart(a.x0[i], a.x1[i], b.x0[j], b.x1[j])
-        near = self._squared(gap_y, gap_x) <= (self.store_um * _SLACK) ** 2
+        near = self._squared(gap_y, gap_x) <= self._limit()
         return i[near], j[near]
 
     def smallest(self, i: IntArray, j: IntArray) -> tuple[FloatArray, IntArray]:
-        """Per pair of objects: smallest squared distance in µm², infinite if beyond the search; pixels shared."""
+        """Per pair of objects: smallest squared µm (infinite beyond the search), pixels shared."""
         a, b = self.a, self.b
         squared = np.full(len(i), np.inf)
         overlap_px = np.zeros(len(i), np.int64)
@@ -221,7 +219,7 @@ class _Search:
             _apart(y, y, b.y0[box], b.y1[box]),
             _apart(a.run_x0[run_a], a.run_x1[run_a], b.x0[box], b.x1[box]),
         )
-        near = bound <= (self.store_um * _SLACK) ** 2
+        near = bound <= self._limit()
         pair, run_a, box, y = pair[near], run_a[near], box[near], y[near]
         start, count = b.between(
             box, np.maximum(b.y0[box], y - self.reach_y), np.minimum(b.y1[box], y + self.reach_y)
@@ -239,7 +237,7 @@ class _Search:
         squared: FloatArray,
         overlap_px: IntArray,
     ) -> None:
-        """Compare each run of ``a`` with ``count`` runs of ``b``; lower ``squared``, and add to ``overlap_px``."""
+        """Compare runs of ``a`` with ``count`` runs of ``b`` each; lowers ``squared``, adds overlap."""
         a, b = self.a, self.b
         entry, run_b = _expand(start, count)
         if entry.size == 0:
@@ -257,6 +255,10 @@ class _Search:
         length = np.minimum(a.run_x1[r], b.run_x1[s]) - np.maximum(a.run_x0[r], b.run_x0[s]) + 1
         np.add.at(overlap_px, owner[shared], length)
 
+    def _limit(self) -> float:
+        beyond = self.store_um * _SLACK
+        return beyond * beyond
+
     def _squared(self, gap_y: IntArray, gap_x: IntArray) -> FloatArray:
         squared: FloatArray = (gap_y * self.size_y) ** 2 + (gap_x * self.size_x) ** 2
         return squared
@@ -264,12 +266,11 @@ class _Search:
 
 def _apart(low_a: IntArray, high_a: IntArray, low_b: IntArray, high_b: IntArray) -> IntArray:
     """Steps between two stretches of pixels; 0 if they overlap, 1 if they touch."""
-    return np.maximum(np.maximum(low_b - high_a, low_a - high_b), 0)
+    steps: IntArray = np.maximum(np.maximum(low_b - high_a, low_a - high_b), 0)
+    return steps
 
 
-def _tiles(
-    ty0: IntArray, ty1: IntArray, tx0: IntArray, tx1: IntArray
-) -> tuple[IntArray, IntArray, IntArray]:
+def _tiles(ty0: IntArray, ty1: IntArray, tx0: IntArray, tx1: IntArray) -> tuple[IntArray, IntArray, IntArray]:
     """Every tile of every box: index of the box, row and column of the tile."""
     across = tx1 - tx0 + 1
     index, place = _expand(np.zeros(len(ty0), np.int64), (ty1 - ty0 + 1) * across)
@@ -278,7 +279,7 @@ def _tiles(
 
 
 def _expand(start: IntArray, count: IntArray) -> tuple[IntArray, IntArray]:
-    """For entries that stand for ``start .. start + count - 1``: the entry of each element, and the element."""
+    """Write out entries that stand for ``start .. start + count - 1``: entry of each element, and element."""
     stop = np.cumsum(count)
     entry = np.repeat(np.arange(len(count)), count)
     return entry, np.arange(len(entry)) + np.repeat(start - stop + count, count)
@@ -291,14 +292,14 @@ def _chunks(count: IntArray) -> Iterator[slice]:
         return
     cuts = np.searchsorted(total, np.arange(_CHUNK, int(total[-1]), _CHUNK))
     cuts = np.unique(np.concatenate([[0], cuts + 1, [len(count)]]))
-    for low, high in zip(cuts[:-1], cuts[1:], strict=True):
+    for low, high in pairwise(cuts):
         yield slice(int(low), int(high))
 
 
 def _label_image(labels: npt.ArrayLike, name: str) -> npt.NDArray[np.integer]:
     image = np.asarray(labels)
-    if image.ndim != 2:
-        raise ValueError(f"{name} must have shape (Y, X), got {image.shape}")
+    if image.ndim != 2 or image.size == 0:
+        raise ValueError(f"{name} must have shape (Y, X) and a pixel at least, got {image.shape}")
     if image.dtype.kind not in "iu":
         raise ValueError(f"{name} must hold integers, got {image.dtype}")
     if image.dtype.kind == "i" and image.size and image.min() < 0:

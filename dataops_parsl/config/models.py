@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os.path
 from collections.abc import Mapping
 from typing import Annotated, Literal
 
@@ -22,13 +21,18 @@ _OWNED = {
     "-C": "site.slurm.constraint",
     "--nodes": "site.slurm.nodes_per_block",
     "-N": "site.slurm.nodes_per_block",
+    "--ntasks": "site.slurm.workers_per_block",
     "--ntasks-per-node": "site.slurm.workers_per_block",
     "--cpus-per-task": "resources.default.cores",
     "-c": "resources.default.cores",
     "--mem": "resources.default.mem_gb",
     "--time": "resources.default.walltime_min",
     "-t": "resources.default.walltime_min",
+    "-n": "site.slurm.workers_per_block",
+    "--mem-per-cpu": "resources.default.mem_gb",
     "--gres": "resources.<stage>.gres",
+    "--gpus": "resources.<stage>.gres",
+    "-G": "resources.<stage>.gres",
 }
 
 
@@ -54,21 +58,6 @@ class Paths(Table):
 
     legacy_root: str = ""
     """Older archive of datasets: one that is not under data_root is looked up here. Empty: nowhere."""
-
-    @model_validator(mode="after")
-    def _apart(self) -> Paths:
-        for outer, inner in (
-            ("scratch_root", "data_root"),
-            ("scratch_root", "output_root"),
-            ("scratch_root", "legacy_root"),
-            ("data_root", "scratch_root"),
-            ("data_root", "output_root"),
-        ):
-            place, lies = (os.path.normpath(getattr(self, name)) for name in (outer, inner))
-            if getattr(self, inner) and (lies + os.sep).startswith(place + os.sep):
-                why = "purge would reach it" if outer == "scratch_root" else "datasets are read-only"
-                raise ValueError(f"{inner} {lies!r} must not lie in {outer} {place!r}: {why}")
-        return self
 
 
 class DatasetChoice(Table):
@@ -154,7 +143,7 @@ class Slurm(Table):
         for option in extra:
             if not option.startswith("-"):
                 raise ValueError(f"{option!r} is no option of sbatch: it must start with '-'")
-            word = option.removeprefix("#SBATCH ").replace("=", " ").split()[0]
+            word = option.replace("=", " ").split()[0]
             word = word if word.startswith("--") else word[:2]
             if word in _OWNED:
                 raise ValueError(f"{option!r} has a key of its own: set {_OWNED[word]}")

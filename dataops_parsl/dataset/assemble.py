@@ -46,7 +46,9 @@ class Film:
     @property
     def sample_frames(self) -> list[int]:
         """Up to 8 frames, evenly spread over those that have most channels."""
-        present = [sum(frames[t] is not None for frames in self.frames.values()) for t in range(self.n_frames)]
+        present = [
+            sum(frames[t] is not None for frames in self.frames.values()) for t in range(self.n_frames)
+        ]
         most = max(present)
         whole = [t for t, n in enumerate(present) if n == most and n]
         picks = np.linspace(0, len(whole) - 1, min(N_SAMPLE_FRAMES, len(whole)))
@@ -166,7 +168,9 @@ def _faults_of_kind(name: str, channels: Mapping[str, FoundChannel], said: Datas
             faults.append(f"{where} carries masks in {found.n_z} Z planes: labels have no mean, take the max")
         if len(shapes) > 1:
             y, x = found.shape_px
-            faults.append(f"{where} is {y} x {x} px (y x), and the channels of a position must be equal in size")
+            faults.append(
+                f"{where} is {y} x {x} px (y x), and the channels of a position must be equal in size"
+            )
     return faults
 
 
@@ -186,7 +190,8 @@ def pixel_fault(pixels: NDArray[Any], film: Film, channel: str, labels: bool) ->
     if fault:
         return fault
     if pixels.shape != film.shape_px:
-        return f"is {' x '.join(map(str, pixels.shape))} px (y x) where the film is {' x '.join(map(str, film.shape_px))}"
+        here, there = (" x ".join(map(str, shape)) for shape in (pixels.shape, film.shape_px))
+        return f"is {here} px (y x) where the film is {there}"
     if dtype != film.dtypes[channel]:
         return f"is {dtype} where the channel is {film.dtypes[channel]}"
     if pixels.dtype.kind == "f" and not np.isfinite(pixels).all():
@@ -221,7 +226,9 @@ def _film(
         placed, fault = _place(found, acquired, n_frames, first, excluded, is_sparse(channel))
         if fault:
             problems.append(f"position {name}, channel {channel}: {fault}")
-        frames[channel] = [placed.get(t) if t in acquired and t not in excluded else None for t in range(n_frames)]
+        frames[channel] = [
+            placed.get(t) if t in acquired and t not in excluded else None for t in range(n_frames)
+        ]
         if found.dense:
             empty[channel] = {t: s for t, s in placed.items() if t not in acquired and t not in excluded}
     if n_frames == 0 or all(source is None for of in frames.values() for source in of):
@@ -257,7 +264,10 @@ def _place(
     beyond = sorted(set(numbered) - acquired)
     if beyond and not found.dense:
         file = found.file_of(beyond[0] + first)
-        return numbered, f"frame {beyond[0]} ({file}) is there, but dataset.toml says that it was not acquired"
+        return (
+            numbered,
+            f"frame {beyond[0]} ({file}) is there, but dataset.toml says that it was not acquired",
+        )
     missing = sorted(acquired - set(numbered) - set(excluded))
     if not missing:
         return numbered, ""
@@ -266,7 +276,11 @@ def _place(
         have = len(numbered)
         every = next((k for k in range(2, n_frames + 1) if -(-n_frames // k) == have), None)
         hint = f"; if it was acquired in every {every}th frame only, say every = {every}" if every else ""
-        return numbered, f"has {have} frames where {len(acquired)} are expected: frame {missing[0]} ({file}) is missing{hint}"
+        return (
+            numbered,
+            f"has {have} frames where {len(acquired)} are expected: "
+            f"frame {missing[0]} ({file}) is missing{hint}",
+        )
     others = f", and {len(missing) - 1} more" if len(missing) > 1 else ""
     return numbered, f"frame {missing[0]} ({file}) is missing{others}"
 

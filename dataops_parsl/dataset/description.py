@@ -124,7 +124,9 @@ def load_description(path: Path) -> DatasetDescription:
     try:
         return parse_description(path.read_text(encoding="utf-8-sig"), str(path))
     except (OSError, UnicodeDecodeError) as error:
-        raise DatasetError(f"{path} cannot be read: {error}", "give a dataset.toml, a UTF-8 text file") from error
+        raise DatasetError(
+            f"{path} cannot be read: {error}", "give a dataset.toml, a UTF-8 text file"
+        ) from error
 
 
 def parse_description(text: str, where: str) -> DatasetDescription:

@@ -1,4 +1,4 @@
-"""Checksums: of decoded pixels, so that every file format of the same film gives the same ones, and of files."""
+"""Checksums of decoded pixels, which are the same for every file format of a film, and of files."""
 
 from __future__ import annotations
 

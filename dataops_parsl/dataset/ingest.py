@@ -2,19 +2,16 @@
 
 from __future__ import annotations
 
-import json
 import os
 import shutil
 import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import asdict, dataclass
-from datetime import UTC, datetime
+from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import Any, TypeVar
 
-from dataops_parsl import __version__
-from dataops_parsl.dataset.assemble import Assembled, Film, assemble, pixel_fault
+from dataops_parsl.dataset.assemble import Film, assemble, pixel_fault
 from dataops_parsl.dataset.description import (
     FILE_NAME,
     DatasetDescription,
@@ -23,11 +20,12 @@ from dataops_parsl.dataset.description import (
     parse_description,
 )
 from dataops_parsl.dataset.digest import file_digest, pixels_digest
-from dataops_parsl.dataset.manifest import FILES, FOLDER, FORMAT, MANIFEST, Dataset, fingerprint
+from dataops_parsl.dataset.manifest import Dataset
 from dataops_parsl.dataset.names import check_name
 from dataops_parsl.dataset.plate import read_plate, read_times
 from dataops_parsl.dataset.proposal import Proposal, SourceFiles, propose, propose_for, source_files
 from dataops_parsl.dataset.readers import Hints, Reader, Source, detect
+from dataops_parsl.dataset.record import FILES, FOLDER, MANIFEST, write_manifest
 from dataops_parsl.dataset.staging import copy_file, incoming, make_read_only, refuse_existing, write_synced
 from dataops_parsl.errors import DatasetError, PlaceError
 
@@ -119,7 +117,9 @@ def add(
         files = _take_files(listed.root, staged, taken, link, steps)
         at = listed.root if link else staged
         digests = _check_all(at, reader, whole.films, given.said, steps)
-        _write(staged, name, reader, whole, given, digests, files, listed.root if link else None, listed.root)
+        at_link = listed.root if link else None
+        write_manifest(staged, name, reader.NAME, whole, given.said, digests, files, at_link, listed.root)
+        _write(staged, given, {} if link else files)
     return Dataset.open(data_root / name)
 
 
@@ -166,14 +166,17 @@ def _description(path: Path | None, listed: SourceFiles, z_projection: Projectio
     if z_projection is not None and z_projection != said.z_projection:
         if said.z_projection is not None:
             raise DatasetError(
-                f'{path} says z_projection = "{said.z_projection}", the command line {z_projection!r}', "say one of them"
+                f'{path} says z_projection = "{said.z_projection}", the command line {z_projection!r}',
+                "say one of them",
             )
         text = f'z_projection = "{z_projection}"   # given to dataset add\n{text}'
         said = parse_description(text, str(path))
     folder = path.parent
     for key, file in (("plate", said.plate), ("times", said.times)):
         if file is not None and (PurePosixPath(file).name != file or not (folder / file).is_file()):
-            raise DatasetError(f"{path}: {key} = {file!r} is no file beside it", "put the file there, or drop the key")
+            raise DatasetError(
+                f"{path}: {key} = {file!r} is no file beside it", "put the file there, or drop the key"
+            )
     return _Description(text, said, folder)
 
 
@@ -245,7 +248,9 @@ def _check_all(
     items = list(_checks(films))
     for item, (digest, fault) in zip(items, steps.map(check, items), strict=False):
         if fault:
-            where = f"position {item.film.name}, channel {item.channel}, frame {item.frame} ({item.source.file})"
+            where = (
+                f"position {item.film.name}, channel {item.channel}, frame {item.frame} ({item.source.file})"
+            )
             faults.append(f"  - {where}: {fault}")
             if len(faults) == _MAX_FAULTS:
                 break
@@ -259,68 +264,11 @@ def _check_all(
     return digests
 
 
-def _write(
-    staged: Path,
-    name: str,
-    reader: Reader,
-    whole: Assembled,
-    given: _Description,
-    digests: Mapping[tuple[str, str, int], str],
-    files: Mapping[str, Mapping[str, Any]],
-    link: Path | None,
-    source: Path,
-) -> None:
-    """Write description and manifest, and make read-only what must not change."""
-    records = {film.name: _record(film, digests) for film in whole.films}
-    rows = []
-    for film in whole.films:
-        path = staged / FOLDER / f"{film.name}.json"
-        write_synced(path, json.dumps(records[film.name], separators=(",", ":")))
-        rows.append({"id": film.name, "n_frames": film.n_frames, "shape_px": film.shape_px, "sha256": file_digest(path)})
-    write_synced(staged / FILES, json.dumps({"files": files}, separators=(",", ":")))
-    channels = tuple(given.said.channels)
-    manifest = {
-        "format": FORMAT,
-        "name": name,
-        "reader": reader.NAME,
-        "fingerprint": fingerprint(given.said.pixel_size_um, channels, records),
-        "pixel_size_um": given.said.pixel_size_um,
-        "frame_interval_s": given.said.frame_interval_s,
-        "z_projection": given.said.z_projection,
-        "channels": channels,
-        "positions": rows,
-        "files": {"path": FILES, "n": len(files), "size": sum(f["size"] for f in files.values()),
-                  "sha256": file_digest(staged / FILES)},
-        "link": str(link) if link else None,
-        "source": str(source),
-        "renamed": whole.renamed,
-        "notes": whole.notes,
-        "created": datetime.now(UTC).isoformat(timespec="seconds"),
-        "tool_version": __version__,
-    }  # fmt: skip
-    write_synced(staged / MANIFEST, json.dumps(manifest, indent=1))
-    for key in (given.said.plate, given.said.times):
-        if key is not None:
-            copy_file(given.folder / key, staged / key)
+def _write(staged: Path, given: _Description, files: Mapping[str, Mapping[str, Any]]) -> None:
+    """Add the description, which stays writable; the copied data do not."""
+    for file in (given.said.plate, given.said.times):
+        if file is not None:
+            copy_file(given.folder / file, staged / file)
     write_synced(staged / FILE_NAME, given.text)
-    ours = [MANIFEST, FILES, *(f"{FOLDER}/{film.name}.json" for film in whole.films)]
-    for file in (*ours, *(files if link is None else ())):
+    for file in files:
         make_read_only(staged / file)
-
-
-def _record(film: Film, digests: Mapping[tuple[str, str, int], str]) -> dict[str, Any]:
-    def entry(channel: str, frame: int, source: Source | None) -> dict[str, Any] | None:
-        if source is None:
-            return None
-        said = {key: value for key, value in asdict(source).items() if value != ()}
-        return {**said, "sha": digests[film.name, channel, frame]}
-
-    return {
-        "shape_px": film.shape_px,
-        "n_frames": film.n_frames,
-        "dtypes": dict(film.dtypes),
-        "time_s": list(film.time_s),
-        "sample_frames": film.sample_frames,
-        "excluded": dict(film.excluded),
-        "channels": {c: [entry(c, t, source) for t, source in enumerate(frames)] for c, frames in film.frames.items()},
-    }

@@ -12,8 +12,6 @@
 
 from __future__ import annotations
 
-import hashlib
-import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
@@ -27,36 +25,8 @@ from dataops_parsl.dataset.description import FILE_NAME, DatasetDescription, loa
 from dataops_parsl.dataset.digest import pixels_digest
 from dataops_parsl.dataset.plate import PlateRow, read_plate
 from dataops_parsl.dataset.readers import READERS, Source
+from dataops_parsl.dataset.record import FILES, FOLDER, FORMAT, MANIFEST, read_json
 from dataops_parsl.errors import DatasetError, nearest
-
-MANIFEST = "manifest.json"
-FILES = "manifest_files.json"
-FOLDER = "manifest"
-FORMAT = 1
-
-
-def fingerprint(
-    pixel_size_um: tuple[float, float], channels: tuple[str, ...], positions: Mapping[str, Mapping[str, Any]]
-) -> str:
-    """Sha256 over what was acquired: frame checksums, time stamps, pixel size, channel names.
-
-    Parameters
-    ----------
-    positions : mapping
-        Position to its record (``time_s`` and ``channels`` are read).
-    """
-    said = {
-        "pixel_size_um": [float(size) for size in pixel_size_um],
-        "channels": sorted(channels),
-        "positions": {
-            name: {
-                "time_s": [float(time) for time in record["time_s"]],
-                "sha": {c: [f and f["sha"] for f in record["channels"][c]] for c in sorted(channels)},
-            }
-            for name, record in sorted(positions.items())
-        },
-    }
-    return hashlib.sha256(json.dumps(said, sort_keys=True, separators=(",", ":")).encode()).hexdigest()
 
 
 @dataclass(frozen=True)
@@ -111,7 +81,8 @@ class Position:
     def dtype(self, channel: str) -> np.dtype[Any]:
         """The dtype of a channel's frames."""
         self._frames(channel)
-        return np.dtype(self._record["dtypes"][channel])
+        name: str = self._record["dtypes"][channel]
+        return np.dtype(name)
 
     def raw_digest(self, channel: str, frame: int) -> str | None:
         """Checksum of a frame's pixels; None where it was not acquired or is excluded."""
@@ -150,14 +121,18 @@ class Position:
     def _entry(self, channel: str, frame: int) -> dict[str, Any] | None:
         frames = self._frames(channel)
         if not 0 <= frame < len(frames):
-            raise DatasetError(f"position {self.id} has no frame {frame}", f"frames are 0 to {len(frames) - 1}")
+            raise DatasetError(
+                f"position {self.id} has no frame {frame}", f"frames are 0 to {len(frames) - 1}"
+            )
         return frames[frame]
 
     def _frames(self, channel: str) -> list[dict[str, Any] | None]:
         channels: dict[str, list[dict[str, Any] | None]] = self._record["channels"]
         if channel not in channels:
             known = ", ".join(channels)
-            raise DatasetError(f"position {self.id} has no channel {channel!r}{nearest(channel, channels)}", f"use {known}")
+            raise DatasetError(
+                f"position {self.id} has no channel {channel!r}{nearest(channel, channels)}", f"use {known}"
+            )
         return channels[channel]
 
 
@@ -250,7 +225,9 @@ class Dataset:
         """
         if name not in self.positions:
             known = ", ".join(self.positions)
-            raise DatasetError(f"dataset {self.name} has no position {name!r}{nearest(name, self.positions)}", f"use {known}")
+            raise DatasetError(
+                f"dataset {self.name} has no position {name!r}{nearest(name, self.positions)}", f"use {known}"
+            )
         return self.positions[name]
 
     @property
@@ -304,18 +281,3 @@ def _positions(
         )
         for name, row in rows.items()
     }
-
-
-def read_json(path: Path) -> dict[str, Any]:
-    """Read a JSON object.
-
-    Raises
-    ------
-    DatasetError
-        It is gone or damaged.
-    """
-    try:
-        found: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
-        raise DatasetError(f"{path} cannot be read: {error}", "restore it from a copy, or add the data anew") from error
-    return found

@@ -20,7 +20,7 @@ def check_name(name: str, what: str) -> str:
     if not SAFE.fullmatch(name):
         raise DatasetError(
             f"{name!r} cannot be the name of a {what}",
-            f"use letters, digits, '.', '_' and '-', starting with a letter or digit, such as {safe_name(name)!r}",
+            f"use letters, digits, '.', '_' and '-', a letter or digit first, such as {safe_name(name)!r}",
         )
     return name
 

@@ -49,7 +49,9 @@ class Times:
         stamps = self.time_s.get(position, self.time_s.get(None, {}))
         for frame in range(n_frames):
             if frame not in stamps:
-                raise DatasetError(f"{where} has no time for position {position}, frame {frame}", "add the row")
+                raise DatasetError(
+                    f"{where} has no time for position {position}, frame {frame}", "add the row"
+                )
             if frame and stamps[frame] <= stamps[frame - 1]:
                 raise DatasetError(
                     f"{where}: position {position}, frame {frame} is not later than the frame before it",
@@ -103,12 +105,16 @@ def read_times(path: Path, channels: Collection[str]) -> Times:
         except ValueError as error:
             raise DatasetError(f"{where}: {error}", "frame is an integer from 0, time_s a number") from error
         if not math.isfinite(time_s) or frame < 0 or frame in stamps.get(position, {}):
-            raise DatasetError(f"{where}: frame {frame} at {time_s} s is repeated or cannot be", "mend the row")
+            raise DatasetError(
+                f"{where}: frame {frame} at {time_s} s is repeated or cannot be", "mend the row"
+            )
         stamps.setdefault(position, {})[frame] = time_s
         for channel in channels:
             if channel in row:
                 if row[channel] not in ("0", "1", ""):
-                    raise DatasetError(f"{where}: {channel} = {row[channel]!r}", "write 1 where acquired, else 0")
+                    raise DatasetError(
+                        f"{where}: {channel} = {row[channel]!r}", "write 1 where acquired, else 0"
+                    )
                 frames = acquired.setdefault(channel, {}).setdefault(position, set())
                 if row[channel] == "1":
                     frames.add(frame)
@@ -128,10 +134,14 @@ def _rows(path: Path, required: tuple[str, ...], known: tuple[str, ...]) -> list
     reader.fieldnames = header
     for name in required:
         if name not in header:
-            raise DatasetError(f"{path} has no column {name!r}{nearest(name, header)}", f"columns: {', '.join(known)}")
+            raise DatasetError(
+                f"{path} has no column {name!r}{nearest(name, header)}", f"columns: {', '.join(known)}"
+            )
     for name in header:
         if name not in known:
-            raise DatasetError(f"{path}: unknown column {name!r}{nearest(name, known)}", f"columns: {', '.join(known)}")
+            raise DatasetError(
+                f"{path}: unknown column {name!r}{nearest(name, known)}", f"columns: {', '.join(known)}"
+            )
     rows = []
     for row in reader:
         if None in row:

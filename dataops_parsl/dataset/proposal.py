@@ -67,7 +67,9 @@ def source_files(source: Path | Sequence[Path]) -> SourceFiles:
     if not paths:
         raise DatasetError("no file was given", "give a folder or files")
     whole = len(paths) == 1 and paths[0].is_dir() and not is_zarr(paths[0])
-    root = Path(os.path.abspath(paths[0] if whole else os.path.commonpath([os.path.abspath(p.parent) for p in paths])))
+    root = Path(
+        os.path.abspath(paths[0] if whole else os.path.commonpath([os.path.abspath(p.parent) for p in paths]))
+    )
     files: list[str] = []
     for path in paths:
         at = Path(os.path.abspath(path))
@@ -98,7 +100,11 @@ def propose(source: Path | Sequence[Path]) -> Proposal:
 
 def propose_for(reader: Reader, found: Sequence[FoundPosition], listed: SourceFiles) -> Proposal:
     """The proposal for positions that were found already."""
-    pattern = propose_pattern([file for file in listed.files if is_tiff(file)]) if reader.NAME == "tiff-frames" else None
+    pattern = (
+        propose_pattern([file for file in listed.files if is_tiff(file)])
+        if reader.NAME == "tiff-frames"
+        else None
+    )
     sizes = {position.pixel_size_um for position in found}
     intervals = {position.frame_interval_s for position in found}
     size = sizes.pop() if len(sizes) == 1 else None
@@ -154,31 +160,40 @@ def write_description(
     y, x = pixel_size_um or (0.65, 0.65)
     names = list(channels)
     lines = [
-        "# What this dataset is, in words. Lines that start with # are not read: complete those marked TO FILL IN",
-        "# and take the # away.",
+        "# What this dataset is, in words. Lines that start with # are not read:",
+        "# complete those marked TO FILL IN, and take the # away.",
         "",
-        _line(f"pixel_size_um = [{y:.6g}, {x:.6g}]", "y, x: size of a pixel in the sample, µm", pixel_size_um is not None),
-        _line(f"frame_interval_s = {frame_interval_s or 60:.6g}", "time between frames, s; or times = \"times.csv\"",
-              frame_interval_s is not None),
-    ]  # fmt: skip
+        _line(f"pixel_size_um = [{y:.6g}, {x:.6g}]", "y, x: size of a pixel, µm", pixel_size_um is not None),
+        _line(
+            f"frame_interval_s = {frame_interval_s or 60:.6g}",
+            'time between frames, s; or times = "times.csv"',
+            frame_interval_s is not None,
+        ),
+    ]
     if pattern is not None:
         lines.append(_line(f"pattern = {_quoted(pattern)}", "how the file names are made", True))
     if plate is not None:
-        lines.append(_line(f"plate = {_quoted(plate)}", "position,well,condition,control,replicate,e_to_t", True))
+        lines.append(
+            _line(f"plate = {_quoted(plate)}", "position,well,condition,control,replicate,e_to_t", True)
+        )
     else:
         lines.append('# plate = "plate.csv"   # optional: position,well,condition,control,replicate,e_to_t')
     if z_stack:
         lines.append(_line('z_projection = "max"', 'or "mean": how a Z stack becomes one image', False))
     lines += [
         "",
-        "# Each channel: stain = what was stained with; death_marker = true for a dye that dead cells take up;",
-        "# lost_on_death = true for a stain that dying cells lose; every = 5 if acquired in every 5th frame only.",
+        "# Each channel: stain = what was stained with; death_marker = true for a dye that dead cells take",
+        "# up; lost_on_death = true for a stain that dying cells lose; every = 5 if acquired in every 5th",
+        "# frame only.",
         "[channels]",
     ]
     for name, found in channels.items():
         renamed = f", found_as = {_quoted(found)}" if found != name else ""
         lines.append(f"{_key(name)} = {{ stain = {_quoted(found)}{renamed} }}")
-    lines += ["", "# TO FILL IN: the kinds of cells, the channels that show them, and their typical diameter."]
+    lines += [
+        "",
+        "# TO FILL IN: the kinds of cells, the channels that show them, and their typical diameter.",
+    ]
     for population, diameter in (("effector", 10), ("target", 20)):
         lines += [
             f"# [populations.{population}]",

@@ -19,7 +19,7 @@ _BLOCK = 1 << 20
 
 
 def walk(root: Path) -> list[str]:
-    """All files below a folder, links followed, as sorted relative paths with ``/``; hidden folders skipped."""
+    """All files below a folder, links followed, hidden folders not: sorted, relative, with ``/``."""
     seen: set[str] = set()
     files: list[str] = []
     for folder, folders, names in os.walk(root, followlinks=True):
@@ -54,7 +54,8 @@ def incoming(data_root: Path, name: str) -> Iterator[Path]:
         (staged / _OWNER).write_text(socket.gethostname())
     except OSError as error:
         raise PlaceError(
-            f"{data_root} cannot be written to: {error}", "give another folder in paths.data_root, or ask for rights"
+            f"{data_root} cannot be written to: {error}",
+            "give another folder in paths.data_root, or ask for rights",
         ) from error
     try:
         yield staged
@@ -74,7 +75,7 @@ def refuse_existing(final: Path) -> None:
     if os.path.lexists(final):
         raise DatasetError(
             f"there is a dataset {final.name!r} already, at {final}",
-            "take this one in under another name; a dataset is never overwritten (remove its folder to be rid of it)",
+            "choose another name; a dataset is never overwritten (remove its folder to be rid of it)",
         )
 
 
@@ -117,7 +118,9 @@ def copy_file(source: Path, target: Path) -> dict[str, Any]:
     try:
         file = open(source, "rb")  # noqa: SIM115  (its errors must be told from the target's)
     except OSError as error:
-        raise DatasetError(f"{source} cannot be read: {error}", "put the file back or mend its rights") from error
+        raise DatasetError(
+            f"{source} cannot be read: {error}", "put the file back or mend its rights"
+        ) from error
     with file:
         try:
             with open(target, "wb") as out:
@@ -128,7 +131,9 @@ def copy_file(source: Path, target: Path) -> dict[str, Any]:
                 out.flush()
                 os.fsync(out.fileno())
         except OSError as error:
-            raise PlaceError(f"copying {source} to {target} failed: {error}", "free space, then add again") from error
+            raise PlaceError(
+                f"copying {source} to {target} failed: {error}", "free space, then add again"
+            ) from error
     return {"size": size, "sha256": total.hexdigest()}
 
 

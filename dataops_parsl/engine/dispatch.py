@@ -32,7 +32,7 @@ class Round:
     done: list[Part] = field(default_factory=list)
     failed: dict[Part, Outcome] = field(default_factory=dict)
     blocked: list[Part] = field(default_factory=list)
-    replan: bool = False
+    stopped: bool = False
 
 
 @dataclass
@@ -84,9 +84,8 @@ class Dispatcher:
         flying: set[Part] = set()
         # Enough that no worker waits for the driver; few, so that deeper tasks overtake soon.
         window = 2 * self.pool.workers + 2
-        stopped = False
-        while flying or (ready and not stopped):
-            while ready and len(flying) < window and not stopped:
+        while flying or (ready and not result.stopped):
+            while ready and len(flying) < window and not result.stopped:
                 part = heapq.heappop(ready)[-1]
                 self._submit(part, todo[part])
                 flying.add(part)
@@ -108,7 +107,7 @@ class Dispatcher:
                     if not waiting[reader]:
                         heapq.heappush(ready, self._rank(reader))
             elif outcome["status"] == "input_missing":
-                result.replan = True
+                pass  # its receipt was dropped: the next round computes the input anew
             elif outcome["status"] in ("refused", "unfit"):
                 raise PlaceError(
                     f"{part.id}: {outcome['reason']}",
@@ -116,7 +115,8 @@ class Dispatcher:
                 )
             else:
                 result.failed[part] = outcome
-            stopped = stopped or (self.on_failure == "stop" and outcome["status"] in ("failed", "partial"))
+            if self.on_failure == "stop" and (outcome["failed"] or outcome["status"] == "failed"):
+                result.stopped = True
         result.blocked = _blocked(result.failed, dependents)
         return result
 

@@ -15,6 +15,7 @@ import matplotlib as mpl
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.layout_engine import ConstrainedLayoutEngine
 from numpy.typing import ArrayLike, NDArray
 
 Floats = NDArray[np.float64]
@@ -70,9 +71,9 @@ def figure(
     width_ratios: Sequence[float] | None = None,
     share: bool = False,
 ) -> tuple[Figure, NDArray[np.object_]]:
-    """A figure of width x height inches with its (rows, columns) axes, on one scale a column if they share it."""
-    made = Figure(figsize=size_in, dpi=150, layout="constrained", facecolor="white")
-    made.get_layout_engine().set(w_pad=0.1, h_pad=0.08, wspace=0.03)  # type: ignore[union-attr, call-arg]
+    """A figure of width x height inches with (rows, columns) axes, on one scale a column if they share."""
+    layout = ConstrainedLayoutEngine(w_pad=0.1, h_pad=0.08, wspace=0.03)
+    made = Figure(figsize=size_in, dpi=150, layout=layout, facecolor="white")
     axes = made.subplots(
         rows,
         columns,

@@ -83,10 +83,15 @@ class Cellpose(Stage):
             )
         return own[0]
 
-    @step(scope="sample", gives={"limits": LIMITS}, facts=("populations",))
+    @step(
+        scope="sample",
+        gives={"limits": LIMITS},
+        facts=("segments",),
+        parameters=("low_percentile", "high_percentile"),
+    )
     def limits(self, film: Film, raw: Mapping[str, Stack]) -> dict[str, Any]:
         """Normalization limits from a fixed sample of frames, so that no batch waits for the film."""
-        channels = [*film.population.segment, *film.population.exclude]
+        channels = film.segments[film.population_name]
         low, high = [], []
         for channel in channels:
             frames = [f for f in (readable(raw[channel], n) for n in film.frames) if f is not None]
@@ -95,12 +100,13 @@ class Cellpose(Stage):
             bounds = watershed.percentile_limits(frames, self.low_percentile, self.high_percentile)
             low.append(float(bounds[0]))
             high.append(float(bounds[1]))
-        return {"channel": channels, "low": low, "high": high}
+        return {"channel": list(channels), "low": low, "high": high}
 
     @step(
         scope="batch",
         gives={"labels": Pixels("uint32")},
         facts=("populations", "channels", "pixel_size_um"),
+        parameters=("backend", "labels_channel"),
     )
     def segment(
         self,

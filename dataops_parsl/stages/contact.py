@@ -56,6 +56,7 @@ CONTACT_EVENTS = Schema(
         Column("start_s", "float64", "time of the first frame in contact", "s"),
         Column("end_s", "float64", "time of the first frame after the last one in contact", "s"),
         Column("n_frames", "int64", "frames in contact, bridged ones not counted", low=1),
+        Column("min_gap_um", "float64", "smallest gap during the event", "µm", low=0),
         Column("start_reason", "string", "contact, or why the start was not seen: film, edge, lost, division"),
         Column("end_reason", "string", "separated, or why the end was not seen: film, edge, lost, division"),
     ),
@@ -69,6 +70,18 @@ CONTACT_EVENTS = Schema(
             ),
         )
         for one in "ab"
+    ),
+)
+
+TOUCHES = Schema(
+    "touches",
+    "an object in contact",
+    (
+        _POSITION,
+        Column("population", "string", "population", key=True),
+        Column("frame", "int64", "0-based frame", key=True, low=0),
+        Column("label", "int64", "label of the object", key=True, low=1),
+        Column("n_contacts", "int64", "objects within the contact radius", low=1),
     ),
 )
 
@@ -100,7 +113,7 @@ class Contact(Stage):
             raise ValueError(f"store_um {self.store_um} must not be below radius_um {self.radius_um}")
         return self
 
-    @step(scope="batch", gives={"contacts": CONTACTS}, facts=("pixel_size_um",))
+    @step(scope="batch", gives={"contacts": CONTACTS}, facts=("pixel_size_um",), parameters=("store_um", "same_population"))
     def pairs(self, film: Film, frame: int, labels: Mapping[str, Stack]) -> dict[str, Any]:
         """All pairs of one frame up to `store_um`; needs no tracks."""
         images = {name: image for name, stack in labels.items() if (image := stack[frame]) is not None}
@@ -120,7 +133,12 @@ class Contact(Stage):
                 columns[name].append(values)
         return {name: np.concatenate(many) if many else [] for name, many in columns.items()}
 
-    @step(scope="film", gives={"contact_events": CONTACT_EVENTS}, facts=("time_s", "n_frames"))
+    @step(
+        scope="film",
+        gives={"contact_events": CONTACT_EVENTS, "touches": TOUCHES},
+        facts=("time_s", "excluded"),
+        parameters=("radius_um", "bridge_frames", "min_frames"),
+    )
     def events(
         self,
         film: Film,
@@ -129,34 +147,41 @@ class Contact(Stage):
         members: Mapping[str, Rows],
         lineages: Mapping[str, Rows],
     ) -> dict[str, Any]:
-        """Runs of contact within `radius_um`, between tracks."""
+        """Runs of contact within `radius_um` between tracks, and each object's number of contacts."""
         near = contacts.where(contacts["gap_um"] <= self.radius_um)
-        columns: dict[str, list[Any]] = {c.name: [] for c in CONTACT_EVENTS.columns}
         tracks = {name: _Tracks(members[name], lineages[name], objects, name) for name in members}
-        pairs = dict.fromkeys(zip(near["population_a"], near["population_b"], strict=True))
-        for one, other in sorted(pairs):
+        columns: dict[str, list[Any]] = {c.name: [] for c in CONTACT_EVENTS.columns}
+        valid = [f for f in film.frames if f not in film.excluded]
+        for one, other in sorted(set(zip(near["population_a"], near["population_b"], strict=True))):
             rows = near.where((near["population_a"] == one) & (near["population_b"] == other))
-            found = contact_events.events(
-                rows["frame"],
+            found = contact_events.find(
                 tracks[one].of(rows["frame"], rows["label_a"]),
                 tracks[other].of(rows["frame"], rows["label_b"]),
-                tracks[one].info,
-                tracks[other].info,
-                last_frame=film.n_frames - 1,
+                rows["frame"],
+                rows["gap_um"],
+                tracks_a=tracks[one].known,
+                tracks_b=tracks[other].known,
+                valid_frames=valid,
                 bridge_frames=self.bridge_frames,
                 min_frames=self.min_frames,
             )
-            n = len(found["start_frame"])
-            columns["position_id"].append(np.full(n, film.position_id, object))
-            columns["population_a"].append(np.full(n, one, object))
-            columns["population_b"].append(np.full(n, other, object))
-            columns["track_id_a"].append(found["track_a"])
-            columns["track_id_b"].append(found["track_b"])
-            for name in ("start_frame", "end_frame", "n_frames", "start_reason", "end_reason"):
-                columns[name].append(found[name])
-            columns["start_s"].append([film.time_s[int(f)] for f in found["start_frame"]])
-            columns["end_s"].append([end_time_s(film, int(f)) for f in found["end_frame"]])
-        return {name: np.concatenate(many) if many else [] for name, many in columns.items()}
+            made: dict[str, Any] = {
+                "population_a": np.full(len(found.track_a), one, object),
+                "population_b": np.full(len(found.track_a), other, object),
+                "track_id_a": found.track_a,
+                "track_id_b": found.track_b,
+                "start_s": [film.time_s[int(f)] for f in found.start_frame],
+                "end_s": [end_time_s(film, int(f)) for f in found.end_frame],
+            }
+            for name in ("start_frame", "end_frame", "n_frames", "start_reason", "end_reason", "min_gap_um"):
+                made[name] = getattr(found, name)
+            for name, values in made.items():
+                columns[name].append(values)
+        del columns["position_id"]
+        return {
+            "contact_events": {n: np.concatenate(many) if many else [] for n, many in columns.items()},
+            "touches": _touches(near),
+        }
 
 
 def end_time_s(film: Film, frame: int) -> float:
@@ -165,3 +190,62 @@ def end_time_s(film: Film, frame: int) -> float:
     if frame + 1 in times:
         return times[frame + 1]
     return times[frame] + (times[frame] - times[frame - 1] if frame - 1 in times else 0.0)
+
+
+def _touches(near: Rows) -> dict[str, Any]:
+    """Number of contacts of each object that has any."""
+    both = [
+        (near[f"population_{one}"].astype(str), near["frame"], near[f"label_{one}"]) for one in ("a", "b")
+    ]
+    table = pa.table(
+        {
+            "population": np.concatenate([b[0] for b in both]),
+            "frame": np.concatenate([b[1] for b in both]),
+            "label": np.concatenate([b[2] for b in both]),
+        }
+    )
+    keys = ["population", "frame", "label"]
+    counted = table.group_by(keys).aggregate([([], "count_all")]).sort_by([(k, "ascending") for k in keys])
+    return {**{k: counted[k] for k in keys}, "n_contacts": counted["count_all"]}
+
+
+class _Tracks:
+    """The tracks of one population, found by frame and label."""
+
+    def __init__(self, members: Rows, lineages: Rows, objects: Rows, population: str) -> None:
+        self._track = dict(
+            zip(
+                zip(members["frame"].tolist(), members["label"].tolist(), strict=True),
+                members["track_id"].tolist(),
+                strict=True,
+            )
+        )
+        mine = objects.where(objects["population"] == population)
+        edge = dict(
+            zip(
+                zip(mine["frame"].tolist(), mine["label"].tolist(), strict=True),
+                mine["touches_edge"].tolist(),
+                strict=True,
+            )
+        )
+        ends: dict[int, tuple[bool, bool]] = {}
+        for (frame, label), track in sorted(self._track.items()):
+            touches = bool(edge[frame, label])
+            ends[track] = (ends[track][0] if track in ends else touches, touches)
+        ids = lineages["track_id"].tolist()
+        self.known = contact_events.Tracks(
+            track_id=lineages["track_id"],
+            first_frame=lineages["first_frame"],
+            last_frame=lineages["last_frame"],
+            starts_by_division=np.nan_to_num(lineages["parent_track_id"].astype(float), nan=-1) > 0,
+            ends_by_division=lineages["divides"].astype(bool),
+            first_touches_edge=np.array([ends[t][0] for t in ids], bool),
+            last_touches_edge=np.array([ends[t][1] for t in ids], bool),
+            observed_track_id=members["track_id"],
+            observed_frame=members["frame"],
+        )
+
+    def of(self, frame: NDArray[Any], label: NDArray[Any]) -> NDArray[np.int64]:
+        """The tracks of objects."""
+        keys = zip(frame.tolist(), label.tolist(), strict=True)
+        return np.array([self._track[k] for k in keys], np.int64).reshape(-1)

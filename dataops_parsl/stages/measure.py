@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from pydantic import Field
 
 from dataops_parsl.algorithms import background as backgrounds
-from dataops_parsl.algorithms import drift
+from dataops_parsl.algorithms import shift as drift
 from dataops_parsl.algorithms import measure as measuring
 from dataops_parsl.stage import Film, Stack, Stage, step
 from dataops_parsl.stages.register_denoise import shift_at

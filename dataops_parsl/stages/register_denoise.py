@@ -138,6 +138,7 @@ class RegisterDenoise(Stage):
         gives={"shifts": SHIFTS},
         facts=("channels", "segments"),
         window={"raw": "reference_frames"},
+        parameters=("register_frames", "channel", "transform", "keyframe_every", "min_confidence"),
     )
     def estimate(self, film: Film, frame: int, raw: Mapping[str, Stack]) -> dict[str, Any]:
         """Find the drift of one frame against its keyframe, or the next usable frame before it."""
@@ -169,7 +170,11 @@ class RegisterDenoise(Stage):
             confidence=confidence,
         )
 
-    @step(scope="prefix", gives={"transforms": TRANSFORMS})
+    @step(
+        scope="prefix",
+        gives={"transforms": TRANSFORMS},
+        parameters=("register_frames", "keyframe_every", "min_confidence"),
+    )
     def chain(self, film: Film, frame: int, carry: Any, shifts: Rows) -> tuple[dict[str, Any], Any]:
         """Chain a frame's shift to the drift of its reference; carries the drifts of recent frames."""
         row = shifts.at(frame)
@@ -194,7 +199,12 @@ class RegisterDenoise(Stage):
         carry = {f: s for f, s in known.items() if int(f) >= oldest}
         return _row(**vars(here), confidence=confidence, valid=reason is None, reason=reason), carry
 
-    @step(scope="batch", gives={"denoised": Pixels("raw", per_channel=True)}, facts=("segments",))
+    @step(
+        scope="batch",
+        gives={"denoised": Pixels("raw", per_channel=True)},
+        facts=("segments",),
+        parameters=("denoise",),
+    )
     def apply(
         self, film: Film, frame: int, raw: Mapping[str, Stack], transforms: Rows
     ) -> dict[str, NDArray[Any]]:
@@ -209,7 +219,7 @@ class RegisterDenoise(Stage):
             out[channel] = drift.apply(clean, shift, fill=float(np.median(clean)))
         return {"denoised": out}
 
-    @step(scope="film", gives={"frames": FRAMES}, facts=("time_s", "excluded", "n_frames"))
+    @step(scope="film", gives={"frames": FRAMES}, facts=("time_s", "excluded", "n_frames"), parameters=())
     def report(self, film: Film, transforms: Rows) -> dict[str, Any]:
         """One row for every frame of the film, excluded and failed ones too."""
         have = {int(f): i for i, f in enumerate(transforms["frame"])}

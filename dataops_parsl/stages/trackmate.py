@@ -120,6 +120,7 @@ class Trackmate(Stage):
         gives={"links": LINKS},
         facts=("populations",),
         window={"objects": "frame_and_before"},
+        parameters=("backend", "linking_max_distance_um"),
     )
     def link(self, film: Film, frame: int, objects: Rows) -> dict[str, Any]:
         """Links from the frame before to this one: a frame pair stands on its own."""

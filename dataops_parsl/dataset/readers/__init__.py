@@ -33,7 +33,8 @@ def detect(root: Path, files: Sequence[str], hints: Hints) -> Reader:
     zarr = ome_zarr.images(root, files)
     if zarr and tiffs:
         raise DatasetError(
-            f"{root} holds OME-Zarr ({zarr[0]}) and TIFF files ({tiffs[0]})", "take one of them in, or each by itself"
+            f"{root} holds OME-Zarr ({zarr[0]}) and TIFF files ({tiffs[0]})",
+            "take one of them in, or each by itself",
         )
     if zarr:
         return READERS[ome_zarr.NAME]

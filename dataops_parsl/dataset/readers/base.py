@@ -126,10 +126,10 @@ def project_z(planes: Sequence[NDArray[Any]], z_projection: str | None, where: s
     if z_projection is None:
         raise DatasetError(
             f"{where} holds {len(planes)} planes where one image is expected",
-            'if it is a Z stack, choose a projection: --z-projection max, or z_projection = "max" in dataset.toml',
+            'for a Z stack choose a projection: --z-projection max, or z_projection = "max" in dataset.toml',
         )
     stack = np.stack(planes)
     if z_projection == "max":
         return np.asarray(stack.max(axis=0))
     mean = stack.mean(axis=0, dtype=np.float64)
-    return (np.rint(mean) if stack.dtype.kind in "iu" else mean).astype(stack.dtype)
+    return np.asarray(np.rint(mean) if stack.dtype.kind in "iu" else mean, dtype=stack.dtype)

@@ -24,7 +24,9 @@ LOOKS_FOR = "OME-Zarr images (NGFF 0.4 or 0.5), one folder a position"
 def images(root: Path, files: Sequence[str]) -> list[str]:
     """Folders below `root` that are multiscale images, sorted."""
     folders = {
-        PurePosixPath(file).parent.as_posix() for file in files if file.rsplit("/", 1)[-1] in (".zattrs", "zarr.json")
+        PurePosixPath(file).parent.as_posix()
+        for file in files
+        if file.rsplit("/", 1)[-1] in (".zattrs", "zarr.json")
     }
     return sorted(folder for folder in folders if "multiscales" in _ngff(root / folder))
 
@@ -39,7 +41,9 @@ def _ngff(folder: Path) -> Mapping[str, Any]:
     except FileNotFoundError:
         return {}
     except (OSError, ValueError) as error:
-        raise DatasetError(f"the metadata of {folder} cannot be read: {error}", "copy the image again") from error
+        raise DatasetError(
+            f"the metadata of {folder} cannot be read: {error}", "copy the image again"
+        ) from error
     found: Mapping[str, Any] = attributes.get("ome", attributes)
     return found
 
@@ -66,10 +70,13 @@ def _position(root: Path, folder: str, hints: Hints) -> FoundPosition:
     except DatasetError:
         raise
     except Exception as error:  # foreign metadata can be wrong in any way
-        raise DatasetError(f"{root / folder} is no OME-Zarr image that can be read: {error!r}", "export it again") from error
+        raise DatasetError(
+            f"{root / folder} is no OME-Zarr image that can be read: {error!r}", "export it again"
+        ) from error
     if axes[-2:] != ("y", "x") or set(axes) - set("tczyx") or len(axes) != array.ndim:
         raise DatasetError(
-            f"{root / folder} has axes {axes} and {array.ndim} dimensions; t, c, z, y, x are understood", "export it again"
+            f"{root / folder} has axes {axes} and {array.ndim} dimensions; t, c, z, y, x are understood",
+            "export it again",
         )
     sizes = dict(zip(axes, (int(n) for n in array.shape), strict=True))
     names = _channel_names(ngff, sizes.get("c", 1), hints)
@@ -79,7 +86,8 @@ def _position(root: Path, folder: str, hints: Hints) -> FoundPosition:
             shape_px=(sizes["y"], sizes["x"]),
             dtype=np.dtype(array.dtype).name,
             frames={
-                t: Source(path, tuple({"t": t, "c": c}[axis] for axis in at_once)) for t in range(sizes.get("t", 1))
+                t: Source(path, tuple({"t": t, "c": c}[axis] for axis in at_once))
+                for t in range(sizes.get("t", 1))
             },
             n_z=sizes.get("z", 1),
             dense=len(names) > 1,
@@ -103,14 +111,21 @@ def _channel_names(ngff: Mapping[str, Any], n_channels: int, hints: Hints) -> li
     labels = [str(channel.get("label", "")) for channel in ngff.get("omero", {}).get("channels", [])]
     if len(labels) == n_channels and all(labels) and len(set(labels)) == n_channels:
         return labels
-    return list(hints.channels) if len(hints.channels) == n_channels else [f"ch{c}" for c in range(n_channels)]
+    return (
+        list(hints.channels) if len(hints.channels) == n_channels else [f"ch{c}" for c in range(n_channels)]
+    )
 
 
-def _scale(scales: Mapping[str, Any], level: Mapping[str, Any]) -> tuple[tuple[float, float] | None, float | None]:
+def _scale(
+    scales: Mapping[str, Any], level: Mapping[str, Any]
+) -> tuple[tuple[float, float] | None, float | None]:
     """Pixel size (y, x) in µm and interval in s, where factor and unit are said."""
     factors = np.ones(len(scales["axes"]))
     said = False
-    for transform in (*level.get("coordinateTransformations", ()), *scales.get("coordinateTransformations", ())):
+    for transform in (
+        *level.get("coordinateTransformations", ()),
+        *scales.get("coordinateTransformations", ()),
+    ):
         if transform.get("type") == "scale":
             factors = factors * np.asarray(transform["scale"], dtype=float)
             said = True
@@ -146,7 +161,9 @@ def read(root: Path, source: Source, z_projection: str | None) -> NDArray[Any]:
     except DatasetError:
         raise
     except Exception as error:  # stores and codecs raise nearly anything on damaged chunks
-        raise DatasetError(f"{path} at {source.index} cannot be decoded: {error}", "copy the image again") from error
+        raise DatasetError(
+            f"{path} at {source.index} cannot be decoded: {error}", "copy the image again"
+        ) from error
     pixels = pixels.astype(pixels.dtype.newbyteorder("="), copy=False)
     planes = [pixels] if pixels.ndim == 2 else list(pixels)
     return project_z(planes, z_projection, f"{path} at {source.index}")

@@ -11,7 +11,9 @@ from dataops_parsl.errors import DatasetError, nearest
 
 FIELDS = ("position", "channel", "frame")
 _FRAME_WORDS = ("t", "time", "frame", "f", "tp", "im", "img", "image", "timepoint")
-_POSITION_VALUE = re.compile(r"(?:p|pos|position|xy|s|field|fov|well|w|series)[\d]+|[A-P]\d{1,2}", re.IGNORECASE)
+_POSITION_VALUE = re.compile(
+    r"(?:p|pos|position|xy|s|field|fov|well|w|series)[\d]+|[A-P]\d{1,2}", re.IGNORECASE
+)
 
 
 @dataclass(frozen=True)
@@ -57,7 +59,9 @@ class Pattern:
                 continue
             if name not in groups or name in seen:
                 fault = "is there twice" if name in seen else f"is unknown{nearest(name, FIELDS)}"
-                raise DatasetError(f"pattern {text!r}: the field {name!r} {fault}", f"use {', '.join(FIELDS)}")
+                raise DatasetError(
+                    f"pattern {text!r}: the field {name!r} {fault}", f"use {', '.join(FIELDS)}"
+                )
             if spec and not (name == "frame" and re.fullmatch(r"0?\d*d", spec)):
                 raise DatasetError(f"pattern {text!r}: {name}:{spec} is no format", "write {frame:05d}")
             seen.add(name)
@@ -72,7 +76,9 @@ class Pattern:
             return None
         values = found.groupdict()
         frame = values.get("frame")
-        return Match(file, values.get("position"), values.get("channel"), None if frame is None else int(frame))
+        return Match(
+            file, values.get("position"), values.get("channel"), None if frame is None else int(frame)
+        )
 
     def for_channel(self, position: str | None, channel: str | None) -> str:
         """The pattern with all but ``{frame}`` filled in."""
@@ -125,7 +131,9 @@ def _frame_field(fields: list[list[str]], first_own: int) -> int | None:
     return max(numbered)[3] if numbered else None
 
 
-def _name_fields(fields: list[list[str]], others: list[int], frame: int, first_own: int) -> dict[int, str] | None:
+def _name_fields(
+    fields: list[list[str]], others: list[int], frame: int, first_own: int
+) -> dict[int, str] | None:
     """Which field is the position and which the channel; `others` vary."""
     if len(others) > 2:
         return None
@@ -141,12 +149,15 @@ def _name_fields(fields: list[list[str]], others: list[int], frame: int, first_o
         if 0 < others[0] < first_own and _is_position(fields[others[0] - 1]):
             named[others[0] - 1] = "position"
         return named
-    named = {i: "position" for i in others}
+    named = dict.fromkeys(others, "position")
     words = [
         i
         for i in range(len(fields) - 1)
-        if i != frame and i not in named and re.search("[A-Za-z]", fields[i][0])
-        and fields[i][0].lower() not in _FRAME_WORDS and not _is_position(fields[i])
+        if i != frame
+        and i not in named
+        and re.search("[A-Za-z]", fields[i][0])
+        and fields[i][0].lower() not in _FRAME_WORDS
+        and not _is_position(fields[i])
     ]
     if words:
         named[words[-1]] = "channel"

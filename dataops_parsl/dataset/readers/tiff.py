@@ -21,8 +21,9 @@ from dataops_parsl.errors import DatasetError
 UM_PER = {"": 1.0, "µm": 1.0, "μm": 1.0, "um": 1.0, "micron": 1.0, "microns": 1.0, "\\u00b5m": 1.0,
           "micrometer": 1.0, "micrometre": 1.0, "nm": 1e-3, "nanometer": 1e-3, "mm": 1e3, "millimeter": 1e3,
           "cm": 1e4, "m": 1e6, "meter": 1e6}  # fmt: skip
-S_PER = {"": 1.0, "s": 1.0, "sec": 1.0, "second": 1.0, "seconds": 1.0, "ms": 1e-3, "millisecond": 1e-3,
-         "min": 60.0, "minute": 60.0, "minutes": 60.0, "h": 3600.0, "hour": 3600.0, "hours": 3600.0}  # fmt: skip
+S_PER = {"": 1.0, "s": 1.0, "sec": 1.0, "second": 1.0, "seconds": 1.0, "ms": 1e-3,
+         "millisecond": 1e-3, "min": 60.0, "minute": 60.0, "minutes": 60.0, "h": 3600.0,
+         "hour": 3600.0, "hours": 3600.0}  # fmt: skip
 TIFF_ENDINGS = (".tif", ".tiff", ".btf", ".tf8")
 
 
@@ -66,13 +67,17 @@ def read_pages(path: Path, index: Sequence[int], z_projection: str | None) -> ND
     """
     try:
         with tifffile.TiffFile(path) as tif:
-            planes = [_plane(tif, offset) for offset in index] if index else [_decode(tif, p) for p in tif.pages]
+            planes = (
+                [_plane(tif, offset) for offset in index] if index else [_decode(tif, p) for p in tif.pages]
+            )
     except FileNotFoundError as error:
         raise DatasetError(f"{path} is missing", "put the file back") from error
     except DatasetError:
         raise
     except Exception as error:  # a damaged file makes decoders raise nearly anything; all mean the same here
-        raise DatasetError(f"{path} cannot be decoded: {_words(error)}", "the file is damaged: copy it again") from error
+        raise DatasetError(
+            f"{path} cannot be decoded: {_words(error)}", "the file is damaged: copy it again"
+        ) from error
     return project_z(planes, z_projection, str(path))
 
 

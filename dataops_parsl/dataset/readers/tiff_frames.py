@@ -52,7 +52,9 @@ def scan(root: Path, files: Sequence[str], hints: Hints) -> list[FoundPosition]:
             + (f", the first is {tiffs[0]}" if tiffs else ""),
             "mend pattern in dataset.toml; it is relative to the folder taken in",
         )
-    return [_position(root, pattern, name, channels) for name, channels in sorted(by_position.items(), key=str)]
+    return [
+        _position(root, pattern, name, channels) for name, channels in sorted(by_position.items(), key=str)
+    ]
 
 
 def _position(

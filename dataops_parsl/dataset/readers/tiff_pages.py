@@ -25,7 +25,7 @@ LOOKS_FOR = "multi-page TIFF, OME-TIFF or an ImageJ hyperstack, one file a posit
 class _Series:
     """One film of a file: where each plane is, (T, C, Z)."""
 
-    planes: NDArray[np.object_]
+    planes: NDArray[Any]
     shape_px: tuple[int, int]
     dtype: str
     said: TiffMetadata
@@ -69,7 +69,9 @@ def scan(root: Path, files: Sequence[str], hints: Hints) -> list[FoundPosition]:
             position = _position(name, series, hints, one_channel)
             other = merged.get(name)
             if other is not None and (not one_channel or one_channel in other.channels):
-                raise DatasetError(f"{root}: two files hold position {name!r}, one is {file}", "take them in separately")
+                raise DatasetError(
+                    f"{root}: two files hold position {name!r}, one is {file}", "take them in separately"
+                )
             if other is not None:
                 position = FoundPosition(
                     name,
@@ -80,7 +82,8 @@ def scan(root: Path, files: Sequence[str], hints: Hints) -> list[FoundPosition]:
             merged[name] = position
     if not merged:
         raise DatasetError(
-            f"{root}: none of {len(tiffs)} TIFF files fits the pattern {hints.pattern!r}", "mend pattern in dataset.toml"
+            f"{root}: none of {len(tiffs)} TIFF files fits the pattern {hints.pattern!r}",
+            "mend pattern in dataset.toml",
         )
     return list(merged.values())
 
@@ -100,16 +103,16 @@ def _series_of(root: Path, file: str, hints: Hints, position: str | None) -> lis
         raise
     except Exception as error:  # decoders raise nearly anything on damaged files
         raise DatasetError(
-            f"{path} is no readable TIFF file, or it is truncated: {error}", "copy it again from the microscope"
+            f"{path} is no readable TIFF file, or it is truncated: {error}",
+            "copy it again from the microscope",
         ) from error
 
 
 def _stem(file: str) -> str:
     """``day 1/P1.ome.tif`` is ``day 1/P1``."""
     path = PurePosixPath(file)
-    return path.with_name(path.name.split(".ome.")[0]).with_suffix("").as_posix() if ".ome." not in path.name else (
-        path.with_name(path.name.split(".ome.")[0]).as_posix()
-    )  # fmt: skip
+    stem = path.name.rpartition(".")[0]
+    return path.with_name(stem.removesuffix(".ome")).as_posix()
 
 
 def _read_series(
@@ -118,13 +121,14 @@ def _read_series(
     page = series.keyframe
     if page.samplesperpixel != 1 or "S" in series.axes:
         raise DatasetError(
-            f"{root / file} is a colour (RGB) image", "export the channels as grey images of the acquired counts"
+            f"{root / file} is a colour (RGB) image",
+            "export the channels as grey images of the acquired counts",
         )
     sizes = _sizes(root / file, series, hints)
     lead = [axis for axis in sizes if axis not in "YX"]
     n_planes = prod(sizes[axis] for axis in lead)
     sources = _plane_sources(root, file, tif, series, n_planes)
-    grid = np.empty(n_planes, dtype=object)
+    grid: NDArray[Any] = np.empty(n_planes, dtype=object)
     grid[:] = sources
     grid = grid.reshape([sizes[axis] for axis in lead])
     order = [lead.index(axis) for axis in "TCZ" if axis in lead]
@@ -137,7 +141,9 @@ def _sizes(path: Path, series: Any, hints: Hints) -> dict[str, int]:
     axes, shape = str(series.axes), [int(n) for n in series.shape]
     leading, sizes = axes[:-2], shape[:-2]
     if axes[-2:] != "YX" or set(leading) - set("TCZIQ"):
-        raise DatasetError(f"{path} has axes {axes}, and only T, C, Z, Y, X are understood", "export it as OME-TIFF")
+        raise DatasetError(
+            f"{path} has axes {axes}, and only T, C, Z, Y, X are understood", "export it as OME-TIFF"
+        )
     unknown = [axis for axis in leading if axis in "IQ"]
     if not unknown:
         return dict(zip(axes, shape, strict=True))
@@ -146,26 +152,31 @@ def _sizes(path: Path, series: Any, hints: Hints) -> dict[str, int]:
         return {**dict(zip(said, sizes, strict=True)), "Y": shape[-2], "X": shape[-1]}
     if len(unknown) > 1:
         raise DatasetError(
-            f"{path} has {len(leading)} axes before Y and X that it does not name", 'name them in dataset.toml: axes = "TCYX"'
+            f"{path} has {len(leading)} axes before Y and X that it does not name",
+            'name them in dataset.toml: axes = "TCYX"',
         )
     n_channels = max(1, len(hints.channels)) if "C" in said and "C" not in leading else 1
-    here = {axis: n for axis, n in zip(leading, sizes, strict=True)}
+    here = dict(zip(leading, sizes, strict=True))
     n_pages = here.pop(unknown[0])
     if hints.pattern is not None or n_channels == 1:
         return {**{"T" if axis in "IQ" else axis: n for axis, n in zip(axes, shape, strict=True)}}
     if here or set(said) != {"T", "C"} or n_pages % n_channels:
         raise DatasetError(
-            f"{path} has {n_pages} pages without a meaning: they are not {n_channels} channels times frames, {hints.axes}",
+            f"{path} has {n_pages} unnamed pages, not {n_channels} channels times frames ({hints.axes})",
             "export it as OME-TIFF, or mend axes and channels in dataset.toml",
         )
     split = {"T": n_pages // n_channels, "C": n_channels}
     return {**{axis: split[axis] for axis in said}, "Y": shape[-2], "X": shape[-1]}
 
 
-def _plane_sources(root: Path, file: str, tif: tifffile.TiffFile, series: Any, n_planes: int) -> list[Source | None]:
+def _plane_sources(
+    root: Path, file: str, tif: tifffile.TiffFile, series: Any, n_planes: int
+) -> list[Source | None]:
     pages = list(series.pages)
     if len(pages) == n_planes:
-        return [None if page is None else Source(_file_of(root, file, page), (page.offset,)) for page in pages]
+        return [
+            None if page is None else Source(_file_of(root, file, page), (page.offset,)) for page in pages
+        ]
     first = tif.pages.first
     end = first.dataoffsets[0] + n_planes * first.nbytes
     if len(pages) == 1 and series.dataoffset is not None and end <= tif.filehandle.size:
@@ -186,7 +197,7 @@ def _position(name: str, series: _Series, hints: Hints, one_channel: str) -> Fou
     n_times, n_channels, n_z = series.planes.shape
     if one_channel and n_channels > 1:
         raise DatasetError(
-            f"{series.file} holds {n_channels} channels, and the pattern says that it is channel {one_channel!r} alone",
+            f"{series.file} holds {n_channels} channels, and by the pattern it is {one_channel!r} alone",
             "drop {channel} from pattern in dataset.toml",
         )
     names: Sequence[str] = (one_channel,) if one_channel else series.said.channels

@@ -1,0 +1,99 @@
+"""Draws events: frames done, rate and time left per stage; plain lines when not a terminal."""
+
+from __future__ import annotations
+
+import shutil
+import sys
+import time
+from collections.abc import Mapping
+from typing import Any, TextIO
+
+from dataops_parsl.plan import Part
+
+PLAIN_EVERY_S = 10.0
+DRAW_EVERY_S = 0.2
+
+
+def duration(seconds: float) -> str:
+    """Such as ``48 s``, ``3 min 20 s`` or ``2 h 05 min``."""
+    whole = max(0, round(seconds))
+    if whole < 60:
+        return f"{whole} s"
+    if whole < 3600:
+        return f"{whole // 60} min {whole % 60:02d} s"
+    return f"{whole // 3600} h {whole % 3600 // 60:02d} min"
+
+
+class Progress:
+    """A listener that shows how far the stages are.
+
+    Parameters
+    ----------
+    stream : text stream
+    """
+
+    def __init__(self, stream: TextIO | None = None) -> None:
+        self._stream = stream or sys.stderr
+        self._live = self._stream.isatty()
+        self._total: dict[str, int] = {}
+        self._done: dict[str, int] = {}
+        self._first: dict[str, float] = {}
+        self._drawn_lines = 0
+        self._last = 0.0
+        self._lost = self._failed = 0
+
+    def expect(self, todo: Mapping[Part, Any]) -> None:
+        """Add the tasks of a round."""
+        for part in sorted(todo, key=lambda p: p.node.depth):
+            stage = part.node.stage.name
+            self._total[stage] = self._total.get(stage, 0) + max(1, len(part.frames))
+            self._done.setdefault(stage, 0)
+
+    def on_event(self, event: dict[str, Any]) -> None:
+        """Count what ended."""
+        stage = event["task"].partition(".")[0]
+        if event["event"] == "submitted":
+            self._first.setdefault(stage, time.monotonic())
+        elif event["event"] == "lost":
+            self._lost += 1
+        elif event["event"] == "ended":
+            self._done[stage] = self._done.get(stage, 0) + max(1, event["frames"])
+            self._failed += event["status"] in ("failed", "partial") and bool(event.get("failed"))
+        self._draw()
+
+    def on_tick(self) -> None:
+        """Time went on."""
+        self._draw()
+
+    def close(self) -> None:
+        """Draw a last time and leave the cursor below."""
+        self._draw(force=True)
+
+    def _draw(self, force: bool = False) -> None:
+        now = time.monotonic()
+        if not self._total or (not force and now - self._last < (DRAW_EVERY_S if self._live else PLAIN_EVERY_S)):
+            return
+        self._last = now
+        if self._live:
+            lines = [self._line(stage, now) for stage in self._total]
+            if self._lost:
+                lines.append(f"  {self._lost} worker(s) lost and replaced")
+            width = shutil.get_terminal_size().columns
+            up = f"\x1b[{self._drawn_lines}A" if self._drawn_lines else ""
+            self._stream.write(up + "".join(f"\x1b[2K{line[: width - 1]}\n" for line in lines))
+            self._drawn_lines = len(lines)
+        else:
+            parts = [f"{s} {self._done[s]}/{t}" for s, t in self._total.items()]
+            lost = f" · {self._lost} worker(s) lost" if self._lost else ""
+            self._stream.write(f"  {' · '.join(parts)}{lost}\n")
+        self._stream.flush()
+
+    def _line(self, stage: str, now: float) -> str:
+        done, total = self._done[stage], self._total[stage]
+        elapsed = now - self._first[stage] if stage in self._first else 0.0
+        rate = done / elapsed if elapsed > 0 else 0.0
+        bar = "━" * round(20 * done / total)
+        text = f"  {stage:<17}{bar:<20} {done:>6}/{total} frames"
+        if done < total and rate > 0:
+            text += f"  {rate:5.1f}/s  {duration((total - done) / rate)} left"
+        return text

@@ -1,0 +1,289 @@
+"""``run``: the story of a run, from the words on the command line to a sealed bundle."""
+
+from __future__ import annotations
+
+import argparse
+import signal
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+from typing import Any
+
+from dataops_parsl import publish, workflow
+from dataops_parsl.bundle import Bundle, abandon_stale, find_sealed, now, open_bundle
+from dataops_parsl.commands.progress import Progress, duration
+from dataops_parsl.commands.setting import Setting, add_config_arguments, load_setting, open_dataset
+from dataops_parsl.engine.dispatch import Dispatcher
+from dataops_parsl.engine.executors import Pool
+from dataops_parsl.errors import InputMissingError, InterruptedRunError, PartialError, RejectedError
+from dataops_parsl.events import Events, stage_times
+from dataops_parsl.needs import Assessor, Needs, downstream
+from dataops_parsl.plan import Part, Plan, check_populations
+from dataops_parsl.provenance import run_facts
+from dataops_parsl.storage.atomic import write_json
+from dataops_parsl.storage.claims import Lease
+from dataops_parsl.storage.pixels import array_path, ensure_array
+
+MAX_ROUNDS = 8
+"""Plan, run, plan again: each round after the first mends inputs that were found damaged."""
+
+
+def add_parser(commands: Any) -> None:
+    """Add ``run`` to the command line."""
+    parser = commands.add_parser("run", help="run a workflow, computing only what is missing")
+    parser.add_argument("workflow", nargs="?", default="cytotoxicity", help="a file in apps/ (default: %(default)s)")
+    parser.add_argument("--workers", type=_positive, metavar="N", help="workers at once")
+    parser.add_argument("--frames", type=_positive, metavar="N", help="at most N frames a position, in whole batches")
+    parser.add_argument("--until", metavar="STAGE", help="stop after this stage")
+    parser.add_argument("--force", metavar="STAGE", action="append", default=[], help="compute this stage anew, and all after it")
+    parser.add_argument("--dry-run", action="store_true", help="say what would be computed, and why")
+    add_config_arguments(parser)
+    parser.set_defaults(execute=execute)
+
+
+def _positive(text: str) -> int:
+    value = int(text)
+    if value < 1:
+        raise argparse.ArgumentTypeError(f"{text} is not a whole number above 0")
+    return value
+
+
+def execute(args: argparse.Namespace) -> int:
+    """Run a workflow on a dataset; the exit code says how it went."""
+    flow = workflow.load(load_setting(args).project, args.workflow)
+    if args.until:
+        flow = flow.until(args.until)
+    dataset, setting = open_dataset(args)
+    check_populations(setting.config, dataset)
+    plan = Plan(flow, dataset, setting.config)
+    forced = downstream(plan, _known_stages(args.force, flow))
+    assessor = Assessor(plan, forced)
+    output_root = setting.config.paths.output_root
+    _say(f"{flow.name} on {dataset.name}: {_extent(plan)}")
+    sealed = find_sealed(output_root, flow.name, plan.recipe)
+    if sealed and not forced and sealed.facts.get("verdict") == "accepted":
+        _say(f"Nothing to do: this result is complete in {sealed.root}")
+        return 0
+    needs = assessor.assess()
+    if args.dry_run:
+        return _dry_run(needs, plan)
+    if sealed and not forced:
+        return _retry_partial(setting, plan, assessor, needs, sealed)
+    return _compute_and_seal(setting, plan, assessor, needs)
+
+
+def _known_stages(stages: list[str], flow: workflow.Workflow) -> list[str]:
+    for stage in stages:
+        flow.until(stage)  # refuses a stage that is not there, naming those that are
+    return stages
+
+
+def _extent(plan: Plan) -> str:
+    positions, frames = len(plan.positions), sum(plan.n_frames.values())
+    return f"{positions} position{'s' * (positions != 1)}, {frames} frames, populations {', '.join(plan.populations)}"
+
+
+def _dry_run(needs: Needs, plan: Plan) -> int:
+    if not needs.todo:
+        _say("Nothing would be computed; tables would be published anew.")
+    for (node, reason), n in needs.reasons().items():
+        _say(f"  {n:>6} × {node:<32} {reason}")
+    _say(f"{len(needs.todo)} tasks would be computed into {plan.scratch}")
+    return 0
+
+
+def _retry_partial(setting: Setting, plan: Plan, assessor: Assessor, needs: Needs, sealed: Bundle) -> int:
+    """A partial bundle of this result is there: try its failed frames once; if nothing changes, say so."""
+    before = sealed.facts.get("parts", {})
+    if needs.todo:
+        return _compute_and_seal(setting, plan, assessor, needs, unless=before, partial=sealed)
+    if publish.digests(plan) == before:
+        raise _partial(sealed.facts.get("failures", []), sealed)
+    return _compute_and_seal(setting, plan, assessor, needs)
+
+
+def _compute_and_seal(
+    setting: Setting,
+    plan: Plan,
+    assessor: Assessor,
+    needs: Needs,
+    unless: dict[str, str] | None = None,
+    partial: Bundle | None = None,
+) -> int:
+    """Compute what is needed, publish, check, seal.
+
+    Parameters
+    ----------
+    unless : mapping of part to digest
+        When the parts end up just so, the bundle `partial` already says everything: none is made.
+    """
+    started = time.monotonic()
+    output_root = setting.config.paths.output_root
+    bundle, continued = open_bundle(output_root, plan.workflow.name, plan.recipe)
+    progress = Progress()
+    with ExitStack() as stack:
+        stack.enter_context(_stop_signals())
+        stack.enter_context(Lease(bundle.lease))
+        events = Events(bundle.events, bundle.root / "log" / "failures", (progress,))
+        stack.callback(events.close)
+        if continued:
+            _say(f"Continuing {bundle.root}, which was not finished")
+        _describe(bundle, setting, plan)
+        try:
+            failures = _rounds(setting, plan, assessor, needs, events, progress, bundle)
+            if unless is not None and publish.digests(plan) == unless and partial is not None:
+                _withdraw(bundle)
+                raise _partial(partial.facts.get("failures", []), partial)
+            tables, checks = publish.fill(bundle, plan)
+        except InterruptedRunError as error:
+            progress.close()
+            raise InterruptedRunError(
+                f"{error.message}; what was computed is kept",
+                f"the same command goes on from there: {' '.join(['python -m dataops_parsl', *sys.argv[1:]])}",
+            ) from None
+        progress.close()
+        verdict = "partial" if failures else "accepted" if all(c.ok for c in checks) else "rejected"
+        bundle.seal(
+            verdict=verdict,
+            checks=[vars(c) for c in checks],
+            failures=failures,
+            parts=publish.digests(plan),
+            stages=stage_times(events.ended_tasks),
+            rows={name: t.num_rows for name, t in tables.items()},
+            wall_s=round(time.monotonic() - started, 1),
+        )
+    abandon_stale(output_root, plan.workflow.name, plan.recipe)
+    _say(f"{len(events.ended_tasks)} tasks in {duration(time.monotonic() - started)}, verdict: {verdict}")
+    _say(f"tables and figures: {bundle.root}")
+    if failures:
+        raise _partial(failures, bundle)
+    if verdict == "rejected":
+        wrong = "; ".join(f"{c.name}: {c.found}" for c in checks if not c.ok)
+        raise RejectedError(f"the tables of {bundle.root} do not hold together: {wrong}")
+    return 0
+
+
+def _withdraw(bundle: Bundle) -> None:
+    """Remove a bundle that turned out to hold nothing new."""
+    import shutil
+
+    shutil.rmtree(bundle.root, ignore_errors=True)
+
+
+def _describe(bundle: Bundle, setting: Setting, plan: Plan) -> None:
+    facts = bundle.facts
+    dataset = plan.dataset
+    bundle.update(
+        dataset={"name": dataset.name, "root": str(dataset.root), "fingerprint": dataset.fingerprint},
+        starts=[*facts.get("starts", []), {"at": now(), **run_facts(setting.project)}],
+        config=setting.config.effective(),
+        origins=setting.config.origins,
+        keys={node.id: node.key for node in plan.nodes},
+        n_frames=plan.n_frames,
+    )
+    for name in ("dataset.toml", dataset.description.plate):
+        if name and (dataset.root / name).exists():
+            bundle.write_text(f"dataset/{Path(name).name}", (dataset.root / name).read_text())
+
+
+def _rounds(
+    setting: Setting,
+    plan: Plan,
+    assessor: Assessor,
+    needs: Needs,
+    events: Events,
+    progress: Progress,
+    bundle: Bundle,
+) -> list[dict[str, Any]]:
+    """Plan, run, plan again until nothing is left; returns what failed."""
+    given_up: dict[Part, dict[str, Any]] = {}
+    blocked: set[Part] = set()
+    engine = setting.config.config.engine
+    if needs.todo:
+        with Pool(setting.config, setting.config.config.workers, bundle.root / "log" / "parsl") as pool:
+            dispatcher = Dispatcher(pool, plan, events, engine.max_attempts, engine.on_failure)
+            for _ in range(MAX_ROUNDS):
+                todo = {p: r for p, r in needs.todo.items() if p not in given_up and p not in blocked}
+                if not todo:
+                    break
+                _prepare(plan, todo)
+                progress.expect(todo)
+                result = dispatcher.run(todo, assessor.mark)
+                given_up.update(result.failed)
+                blocked.update(result.blocked)
+                needs = assessor.assess()
+                if result.stopped:
+                    break
+            else:
+                raise InputMissingError(
+                    f"after {MAX_ROUNDS} rounds {len(needs.todo)} parts are still missing",
+                    "something else changes or deletes the scratch folder while the run goes on",
+                )
+    failures = publish.roots(plan)
+    failures += [
+        {
+            "position": p.position,
+            "frame": None,
+            "stage": p.node.id,
+            "reason": o["reason"],
+            "log": str(events.failure_log(p.id)),
+        }
+        for p, o in given_up.items()
+    ]
+    return failures
+
+
+def _prepare(plan: Plan, todo: dict[Part, str]) -> None:
+    """What only the driver writes: the description of each step and the heads of its arrays."""
+    for node in dict.fromkeys(p.node for p in todo):
+        if not (node.folder / "step.json").exists():
+            write_json(node.folder / "step.json", node.described, indent=1)
+        for position, output, channel, dtype in plan.arrays(node):
+            film = plan.positions[position]
+            ensure_array(
+                array_path(node.folder, position, output, channel),
+                film.n_frames,
+                film.shape_px,
+                dtype,
+                plan.batch_frames,
+                plan.dataset.pixel_size_um,
+            )
+
+
+def _partial(failures: list[dict[str, Any]], bundle: Bundle) -> PartialError:
+    lines = []
+    for f in failures[:10]:
+        frame = f" frame {f['frame']}" if f["frame"] is not None else ""
+        log = f" (log: {f['log']})" if f.get("log") and Path(f["log"]).exists() else ""
+        lines.append(f"  {f['position'] or 'all positions'}{frame}, {f['stage']}: {f['reason']}{log}")
+    if len(failures) > 10:
+        lines.append(f"  and {len(failures) - 10} more, in {bundle.root / 'run.json'}")
+    return PartialError(
+        "\n".join([f"partial: {len(failures)} failed, everything else is in {bundle.root}", *lines]),
+        "mend or exclude what is named (dataset add --exclude position:frame) and run the same command again; "
+        f"events: {bundle.events}",
+    )
+
+
+@contextmanager
+def _stop_signals() -> Iterator[None]:
+    """Turn Ctrl-C, SIGTERM and SIGHUP into an orderly end."""
+
+    def stop(number: int, _: Any) -> None:
+        raise InterruptedRunError(f"stopped by {signal.Signals(number).name}")
+
+    kept = {n: signal.signal(n, stop) for n in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)}
+    try:
+        yield
+    finally:
+        for number, handler in kept.items():
+            signal.signal(number, handler)
+
+
+def _say(text: str) -> None:
+    print(text, flush=True)
+
+
+

@@ -1,0 +1,40 @@
+"""``runs``: past and open runs."""
+
+from __future__ import annotations
+
+import argparse
+from typing import Any
+
+from dataops_parsl.bundle import Bundle, bundles
+from dataops_parsl.commands.progress import duration
+from dataops_parsl.commands.setting import add_project_argument, load_setting
+from dataops_parsl.commands.text import columns
+
+
+def add_parser(commands: Any) -> None:
+    """Add ``runs`` to the command line."""
+    parser = commands.add_parser("runs", help="past and open runs: id, dataset, verdict, wall time, where")
+    parser.add_argument("action", nargs="?", choices=["list"], default="list")
+    add_project_argument(parser)
+    parser.set_defaults(execute=execute)
+
+
+def execute(args: argparse.Namespace) -> int:
+    """List the bundles of all workflows, newest first."""
+    root = load_setting(args).config.paths.output_root
+    folders = sorted(p.name for p in root.iterdir() if p.is_dir()) if root.is_dir() else []
+    found = [b for name in folders for b in bundles(root, name)]
+    if not found:
+        print(f"no runs in {root}; python -m dataops_parsl run makes one")
+        return 0
+    rows = [("run", "workflow", "dataset", "verdict", "wall time", "where")]
+    rows += [_row(b) for b in sorted(found, key=lambda b: b.id, reverse=True)]
+    print(columns(rows))
+    return 0
+
+
+def _row(bundle: Bundle) -> tuple[str, ...]:
+    facts = bundle.facts
+    state = facts.get("verdict") if bundle.sealed else "running" if bundle.live else facts.get("status", "damaged")
+    wall = duration(facts["wall_s"]) if "wall_s" in facts else ""
+    return (bundle.id, bundle.root.parent.name, facts.get("dataset", {}).get("name", ""), state, wall, str(bundle.root))

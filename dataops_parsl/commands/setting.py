@@ -1,0 +1,73 @@
+"""What every command starts from: the project, its configuration, and the dataset that it names."""
+
+from __future__ import annotations
+
+import argparse
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from dataops_parsl.commands.demo import ensure_demo
+from dataops_parsl.config import Loaded, find_project, load
+from dataops_parsl.dataset.listing import find
+from dataops_parsl.dataset.manifest import Dataset
+from dataops_parsl.stages import discover
+
+
+@dataclass(frozen=True)
+class Setting:
+    """A project and its effective configuration."""
+
+    project: Path
+    config: Loaded
+
+
+def add_project_argument(parser: argparse.ArgumentParser) -> None:
+    """Add ``--project``."""
+    parser.add_argument(
+        "--project", type=Path, metavar="DIR", help="project folder (default: the nearest parent with configs/)"
+    )
+
+
+def add_config_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add what chooses and overrides the configuration."""
+    add_project_argument(parser)
+    parser.add_argument("--dataset", metavar="NAME", help="dataset (default: dataset.name, which is demo)")
+    parser.add_argument("--site", default="laptop", metavar="SITE", help="a file in configs/sites (default: %(default)s)")
+    parser.add_argument(
+        "--set", dest="sets", action="append", default=[], metavar="KEY=VALUE", help="override one key of the configuration"
+    )
+
+
+def load_setting(args: argparse.Namespace, dataset_layer: tuple[Path, dict[str, Any]] | None = None) -> Setting:
+    """Load the configuration as the command line asks for it."""
+    project = find_project(None, args.project)
+    flags = {
+        "dataset.name": ("--dataset", getattr(args, "dataset", None)),
+        "dataset.total_frames": ("--frames", getattr(args, "frames", None)),
+        "workers": ("--workers", getattr(args, "workers", None)),
+    }
+    given = {key: value for key, (_, value) in flags.items() if value is not None}
+    config = load(
+        project,
+        stage_classes=discover(),
+        site=getattr(args, "site", "laptop"),
+        dataset_layer=dataset_layer,
+        flags=given,
+        sets=getattr(args, "sets", []),
+    )
+    return Setting(project, config)
+
+
+def open_dataset(args: argparse.Namespace) -> tuple[Dataset, Setting]:
+    """Open the dataset that the configuration names, and load the configuration with its populations.
+
+    The demo is written when it is asked for and not there yet.
+    """
+    first = load_setting(args).config
+    name, paths = first.config.dataset.name, first.paths
+    if name == "demo":
+        ensure_demo(paths.data_root)
+    dataset = Dataset.open(find(name, paths.data_root, paths.legacy_root))
+    layer = dataset.description.model_dump(mode="json", include={"populations"})
+    return dataset, load_setting(args, (dataset.root / "dataset.toml", layer["populations"]))

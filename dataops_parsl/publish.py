@@ -1,0 +1,81 @@
+"""From parts to a bundle: the published tables in full, the pictures, the verdict."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from dataops_parsl.bundle import Bundle
+from dataops_parsl.plan import Plan
+from dataops_parsl.storage.parts import parquet_bytes, read_receipt, read_tables
+from dataops_parsl.tables import Schema
+from dataops_parsl.validate.checks import Check, check_tables
+from dataops_parsl.workflow import Output
+
+
+def digests(plan: Plan) -> dict[str, str]:
+    """Digest of each part that the tables are made of, as it lies on scratch now."""
+    found = {p.id: read_receipt(p.place.receipt) for p in plan.wanted()}
+    return {name: receipt.digest for name, receipt in found.items() if receipt is not None}
+
+
+def schemas(plan: Plan) -> dict[str, Schema]:
+    """Schema of each published table, per-channel columns written out."""
+    return {name: s.for_channels(plan.image_channels) for name, s in plan.workflow.schemas().items()}
+
+
+def tables(plan: Plan) -> dict[str, pa.Table]:
+    """The published tables, rows in order of their keys; parts that are not there are left out.
+
+    Raises
+    ------
+    InputMissingError
+        When a part is not what its receipt says: plan again.
+    """
+    wanted = schemas(plan)
+    return {name: _table(plan, output, wanted[name]) for name, output in plan.workflow.tables.items()}
+
+
+def _table(plan: Plan, output: Output, schema: Schema) -> pa.Table:
+    parts = [(p.place, r) for p in plan.published(output.node, output.name) if (r := read_receipt(p.place.receipt))]
+    table = read_tables(parts, output.name, schema.arrow())
+    if schema.key and table.num_rows:
+        table = table.take(pc.sort_indices(table, sort_keys=[(k, "ascending") for k in schema.key]))
+    return table.replace_schema_metadata(schema.arrow().metadata)
+
+
+def roots(plan: Plan) -> list[dict[str, Any]]:
+    """The failures that the published tables inherit: position, frame, stage, reason."""
+    found: dict[tuple[Any, ...], dict[str, Any]] = {}
+    for part in plan.wanted():
+        receipt = read_receipt(part.place.receipt)
+        for root in receipt.roots if receipt else []:
+            found[root["position"], root["frame"], root["stage"]] = root
+        for frame, reason in {**receipt.failed, **receipt.halo}.items() if receipt else ():
+            found[part.position, frame, part.node.id] = {
+                "position": part.position,
+                "frame": frame,
+                "stage": part.node.id,
+                "reason": reason,
+            }
+    return [found[k] for k in sorted(found)]
+
+
+def fill(bundle: Bundle, plan: Plan) -> tuple[dict[str, pa.Table], list[Check]]:
+    """Write tables and pictures into the bundle and check them.
+
+    Returns
+    -------
+    tables, checks
+    """
+    made = tables(plan)
+    for name, table in made.items():
+        bundle.write_table(name, parquet_bytes(table))
+    for output in plan.workflow.pictures:
+        parts = [(p.place, r) for p in plan.published(output.node, output.name) if (r := read_receipt(p.place.receipt))]
+        for row in read_tables(parts, output.name, None).to_pylist():
+            bundle.write_figure(row["file"], row["data"])
+    n_frames = {p: plan.n_frames[p] for p in plan.positions}
+    return made, check_tables(schemas(plan), made, n_frames)

@@ -1,0 +1,140 @@
+"""Figures over time hold the numbers that they were given, in the units that they name."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from matplotlib.figure import Figure
+
+from dataops_parsl.figures import base
+from dataops_parsl.figures.contacts_over_time import contacts_over_time
+from dataops_parsl.figures.death_over_time import death_over_time
+from dataops_parsl.figures.drift import drift
+
+TIME_S = np.arange(10) * 120.0
+
+
+def frames(n: int = 10) -> dict[str, np.ndarray]:
+    time = TIME_S[:n]
+    return {"time_s": time, "dy_px": time / 120, "dx_px": -time / 60, "confidence": np.full(n, 0.9)}
+
+
+def words(made: Figure) -> str:
+    made.draw_without_rendering()
+    found = [text.get_text() for axes in made.axes for text in axes.texts]
+    for axes in made.axes:
+        found += [axes.get_xlabel(), axes.get_ylabel(), axes.get_title(loc="left")]
+    found += [text.get_text() for legend in made.legends for text in legend.get_texts()]
+    return "\n".join(found)
+
+
+def test_drift_is_drawn_in_micrometres_and_minutes() -> None:
+    made = drift({"a": frames(), "b": frames()}, pixel_size_um=(0.5, 0.25))
+    left = made.axes[0]
+    np.testing.assert_allclose(left.lines[0].get_ydata(), np.arange(10) * 0.5)
+    np.testing.assert_allclose(left.lines[1].get_ydata(), -np.arange(10) * 0.5)
+    np.testing.assert_allclose(left.lines[0].get_xdata(), np.arange(10) * 2.0)
+    assert len(made.axes) == 4
+    for expected in ("drift (µm)", "time (min)", "confidence", "dy (down)", "dx (right)"):
+        assert expected in words(made)
+    assert "drift (px)" in words(drift({"a": frames()}))
+
+
+def test_invalid_frames_are_marked_where_they_are() -> None:
+    series = frames() | {"valid": np.arange(10) != 4}
+    made = drift({"a": series})
+    spans = [patch.get_bbox() for patch in made.axes[0].patches]
+    assert [(box.x0, box.x1) for box in spans] == [pytest.approx((7.0, 9.0))]
+    assert not drift({"a": frames() | {"valid": np.ones(10, bool)}}).axes[0].patches
+
+
+def test_unknown_confidence_says_so() -> None:
+    series = frames()
+    del series["confidence"]
+    assert "not known" in words(drift({"a": series}))
+
+
+def test_contacts_and_their_share_of_targets() -> None:
+    series = {
+        "time_s": TIME_S,
+        "n_contacts": np.arange(10),
+        "n_targets_in_contact": np.full(10, 5),
+        "n_targets": np.r_[np.full(9, 20), 0],
+    }
+    made = contacts_over_time({"coculture": series})
+    np.testing.assert_array_equal(made.axes[0].lines[0].get_ydata(), np.arange(10))
+    np.testing.assert_array_equal(made.axes[1].lines[0].get_ydata(), np.r_[np.full(9, 25.0), np.nan])
+    assert "% of targets" in words(made)
+    assert "coculture" in words(made)
+
+
+def test_deaths_in_per_cent_and_live_ones_in_numbers() -> None:
+    dead = np.arange(10.0)
+    made = death_over_time({"a": {"time_s": TIME_S, "n_live": 20 - dead, "n_dead": dead}})
+    np.testing.assert_allclose(made.axes[0].lines[0].get_ydata(), 5 * dead)
+    np.testing.assert_allclose(made.axes[1].lines[0].get_ydata(), 20 - dead)
+
+
+def test_unknown_life_is_said_in_words() -> None:
+    nothing = np.full(10, np.nan)
+    made = death_over_time({"a": {"time_s": TIME_S, "n_live": nothing, "n_dead": nothing}})
+    assert "Not known which targets are alive" in words(made)
+    assert not any(axes.lines for axes in made.axes)
+
+
+@pytest.mark.parametrize("count", [7, 8, 40])
+def test_a_crowd_is_grey_under_its_median(count: int) -> None:
+    groups = {
+        f"p{index}": {
+            "time_s": TIME_S[: 5 + index % 6],
+            "n_live": np.full(5 + index % 6, 10.0 + index),
+            "n_dead": np.zeros(5 + index % 6),
+        }
+        for index in range(count)
+    }
+    made = death_over_time(groups)
+    lines = made.axes[1].lines
+    assert len(lines) == (count if count <= 7 else count + 1)
+    if count > 7:
+        assert lines[-1].get_ydata()[0] == pytest.approx(10 + (count - 1) / 2)
+        assert f"each of {count}" in words(made)
+
+
+@pytest.mark.parametrize("n", [0, 1])
+def test_few_frames(n: int) -> None:
+    zeros = np.zeros(n)
+    contacts = {"time_s": TIME_S[:n], "n_contacts": zeros, "n_targets_in_contact": zeros, "n_targets": zeros}
+    for made in (
+        drift({"a": frames(n) | {"valid": np.zeros(n, bool)}}),
+        contacts_over_time({"a": contacts}),
+        death_over_time({"a": {"time_s": TIME_S[:n], "n_live": zeros, "n_dead": zeros}}),
+        drift({}),
+        contacts_over_time({}),
+        death_over_time({}),
+    ):
+        assert base.png_bytes(made).startswith(b"\x89PNG")
+
+
+def test_a_missing_column_is_named() -> None:
+    with pytest.raises(ValueError, match="no column 'n_dead'"):
+        death_over_time({"a": {"time_s": TIME_S, "n_live": TIME_S}})
+
+
+@pytest.mark.parametrize(
+    ("longest_s", "label"), [(60, "time (s)"), (7200, "time (min)"), (90_000, "time (h)")]
+)
+def test_time_unit(longest_s: float, label: str) -> None:
+    assert base.time_unit(longest_s)[1] == label
+
+
+def test_files_are_the_same_each_time(tmp_path) -> None:
+    def write(name: str) -> list[bytes]:
+        made = drift({"a": frames() | {"valid": np.arange(10) != 3}})
+        return [path.read_bytes() for path in base.save(made, tmp_path / name, ("png", "svg", "pdf"))]
+
+    first = write("position.1")
+    assert first == write("other")
+    assert sorted(path.name for path in tmp_path.iterdir())[-1] == "position.1.svg"
+    assert b"<dc:date>" not in first[1]
+    with pytest.raises(ValueError, match="no format 'bmp'"):
+        base.save(drift({}), tmp_path / "x", ("bmp",))
