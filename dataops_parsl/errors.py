@@ -7,7 +7,7 @@
     │   ├── ConfigError             2   a config file or key
     │   └── DatasetError            2   input that is not what it says it is
     ├── PlaceError                  3   the machine is not fit: disk, SLURM, weights (also OSError)
-    │   └── MissingExtraError       3   an optional dependency is not installed (also ImportError)
+    │   └── MissingExtraError       3   an optional dependency is not installed
     ├── InputMissingError           4   an intermediate that was there is gone or damaged: plan again
     ├── PartialError                4   the run is done but for named frames
     ├── RejectedError               5   validation says no
@@ -64,7 +64,7 @@ class PlaceError(DataopsError, OSError):
     exit_code = 3
 
 
-class MissingExtraError(PlaceError, ImportError):
+class MissingExtraError(PlaceError):
     """An optional dependency is not installed."""
 
 

@@ -175,7 +175,7 @@ class Plan:
         for population in self.populations if node.each else [""]:
             stage = self.config.stage(node.stage, population or None)
             stage.check(Film("", (), population, self._dataset_facts(DATASET_FACTS, population)))
-            for step in node.stage.steps().values():
+            for step in node.steps.values():
                 sources = {port: self._sources(name, population, port) for port in step.ports}
                 above = [s.node.depth for many in sources.values() for s in many if s.node]
                 made = StepNode(
@@ -194,7 +194,7 @@ class Plan:
 
     def _sources(self, stage: str, population: str, port: str) -> tuple[Source, ...]:
         node = self.workflow.nodes[stage]
-        if port in node.stage.outputs():
+        if port in node.outputs:
             return (Source(self._outputs[stage, population, port], port, population),)
         output = node.wiring[port]
         if output == RAW:

@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Literal
 
 from dataops_parsl.errors import ConfigError, UsageError, nearest
-from dataops_parsl.stage import Pixels, Stage
+from dataops_parsl.stage import Pixels, Stage, Step
 from dataops_parsl.tables import Schema
 
 
@@ -34,18 +34,39 @@ RAW = Output("", "raw")
 
 @dataclass(frozen=True)
 class Node:
-    """A stage in a workflow."""
+    """A stage in a workflow; its attributes are its outputs.
+
+    A step whose inputs are not fed is left out: `Contact` given labels alone finds pairs, and events
+    only when it is given tracks too.
+    """
 
     stage: type[Stage]
     wiring: dict[str, Output]
     each: Literal["population"] | None
 
+    @property
+    def steps(self) -> dict[str, Step]:
+        """The steps that have all their inputs."""
+        have, found = set(self.wiring), dict[str, Step]()
+        for name, step in self.stage.steps().items():
+            if have >= set(step.ports):
+                have |= set(step.gives)
+                found[name] = step
+        return found
+
+    @property
+    def outputs(self) -> dict[str, Schema | Pixels]:
+        """What those steps give."""
+        return {name: out for step in self.steps.values() for name, out in step.gives.items()}
+
     def __getattr__(self, name: str) -> Output:
-        outputs = self.stage.outputs()
-        if name not in outputs:
+        if name.startswith("_"):
+            raise AttributeError(name)
+        if name not in self.outputs:
             raise UsageError(
-                f"stage {self.stage.name!r} gives no {name!r}{nearest(name, outputs)}",
-                f"it gives {', '.join(outputs)}",
+                f"stage {self.stage.name!r} gives no {name!r}{nearest(name, self.outputs)}",
+                f"fed with {', '.join(self.wiring)} it gives {', '.join(self.outputs)}; "
+                f"it can be fed with {', '.join(self.stage.ports())}",
             )
         return Output(self.stage.name, name)
 
@@ -65,7 +86,7 @@ class Workflow:
         return RAW
 
     def add(self, stage: type[Stage], *, each: Literal["population"] | None = None, **wiring: Output) -> Node:
-        """Add a stage; each of its ports must be given an output of an earlier stage, or `raw`."""
+        """Add a stage, its ports given outputs of earlier stages, or `raw`."""
         ports = stage.ports()
         if unknown := [p for p in wiring if p not in ports]:
             raise UsageError(
@@ -73,14 +94,15 @@ class Workflow:
                 f"{nearest(unknown[0], ports)}",
                 f"it reads {', '.join(ports)}",
             )
-        if missing := [p for p in ports if p not in wiring]:
+        node = Node(stage, dict(wiring), each)
+        if not node.steps:
             raise UsageError(
-                f"workflow {self.name!r}: stage {stage.name!r} is not fed with {missing[0]!r}",
-                f"write workflow.add({stage.__name__}, {missing[0]}=...)",
+                f"workflow {self.name!r}: no step of stage {stage.name!r} has all its inputs",
+                f"it can be fed with {', '.join(ports)}",
             )
         if stage.name in self.nodes:
             raise UsageError(f"workflow {self.name!r} has the stage {stage.name!r} twice")
-        self.nodes[stage.name] = node = Node(stage, dict(wiring), each)
+        self.nodes[stage.name] = node
         return node
 
     def publish(self, **tables: Output) -> None:
@@ -96,7 +118,7 @@ class Workflow:
 
     def gives(self, output: Output) -> Schema | Pixels:
         """What an output is."""
-        return self.nodes[output.node].stage.outputs()[output.name]
+        return self.nodes[output.node].outputs[output.name]
 
     def schemas(self) -> dict[str, Schema]:
         """Schema of each published table."""

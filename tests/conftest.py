@@ -3,9 +3,19 @@
 from __future__ import annotations
 
 import os
+import shutil
+import signal
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+
+from dataops_parsl.truth.render import render
+from dataops_parsl.truth.scene import Scene
+from dataops_parsl.truth.simulate import simulate
+from tests.helpers import PROJECT, Project, processes_of, wait_for
+
+CHANNELS = ("ctdr", "gfp", "pi")
 
 
 @pytest.fixture(scope="session")
@@ -15,3 +25,65 @@ def test_data() -> Path:
     if not place or not Path(place).is_dir():
         pytest.skip("DATAOPS_PARSL_TEST_DATA names no folder of real test data")
     return Path(place)
+
+
+@pytest.fixture(scope="session")
+def small_films(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A small simulated assay as a folder of TIFFs with dataset.toml and plate.csv: a source for `add`."""
+    from dataops_parsl.commands import demo
+    from dataops_parsl.dataset import writers
+
+    folder = tmp_path_factory.mktemp("films")
+    crowd = Scene(height_px=128, width_px=128, n_frames=12, n_effectors=7, n_targets=6)
+    films = {
+        "coculture": simulate(crowd, 3),
+        "targets_alone": simulate(crowd.model_copy(update={"n_effectors": 0}), 4),
+    }
+    size = crowd.pixel_size_um
+    writers.write(
+        "tiff-frames",
+        folder,
+        {p: f.scene.n_frames for p, f in films.items()},
+        CHANNELS,
+        lambda position, channel, frame: render(films[position], frame)[channel],
+        (size, size),
+        crowd.frame_interval_s,
+    )
+    text = demo.DESCRIPTION.format(
+        name="small", size=size, interval=crowd.frame_interval_s, pattern=f'pattern = "{writers.PATTERN}"\n'
+    )
+    (folder / "dataset.toml").write_text(text)
+    (folder / "plate.csv").write_text(demo.PLATE)
+    return folder
+
+
+@pytest.fixture()
+def bare_project(tmp_path: Path) -> Project:
+    """A project without datasets."""
+    root = tmp_path / "project"
+    shutil.copytree(PROJECT / "configs", root / "configs", ignore=shutil.ignore_patterns("*.user.toml"))
+    shutil.copytree(PROJECT / "apps", root / "apps")
+    return Project(root)
+
+
+@pytest.fixture()
+def project(bare_project: Project, small_films: Path) -> Project:
+    """A project with the dataset `small`, in batches of four frames."""
+    from dataops_parsl.dataset import ingest
+
+    ingest.add(small_films, "small", bare_project.root / "data" / "datasets")
+    (bare_project.root / "configs" / "config.user.toml").write_text(
+        'batch_frames = 4\n[dataset]\nname = "small"\n'
+    )
+    return bare_project
+
+
+@pytest.fixture()
+def leaves_nothing(project: Project) -> Iterator[None]:
+    """After the test no process of the project lives, whatever was killed in it."""
+    yield
+    try:
+        wait_for(lambda: not processes_of(project.root), 40, "all processes of the project are gone")
+    finally:
+        for process in processes_of(project.root):
+            process.send_signal(signal.SIGKILL)

@@ -213,47 +213,47 @@ class _Search:
                 np.minimum(a.y1[i], b.y1[j] + self.reach_y),
             )
         )
-        box = j[pair]
         y = a.run_y[run_a]
         bound = self._squared(
-            _apart(y, y, b.y0[box], b.y1[box]),
-            _apart(a.run_x0[run_a], a.run_x1[run_a], b.x0[box], b.x1[box]),
+            _apart(y, y, b.y0[j[pair]], b.y1[j[pair]]),
+            _apart(a.run_x0[run_a], a.run_x1[run_a], b.x0[j[pair]], b.x1[j[pair]]),
         )
         near = bound <= self._limit()
-        pair, run_a, box, y = pair[near], run_a[near], box[near], y[near]
-        start, count = b.between(
-            box, np.maximum(b.y0[box], y - self.reach_y), np.minimum(b.y1[box], y + self.reach_y)
-        )
-        for part in _chunks(count):
-            self._compare(pair[part], run_a[part], start[part], count[part], squared, overlap_px)
+        pair, run_a, bound = pair[near], run_a[near], bound[near]
+        # One promising run of each pair first: its distance leaves few of the others to compare.
+        best = _middle_of_lowest(bound, pair)
+        self._compare(pair[best], run_a[best], j, squared, None)
+        near = bound <= squared[pair] * _SLACK
+        self._compare(pair[near], run_a[near], j, squared, overlap_px)
         return squared, overlap_px
 
     def _compare(
-        self,
-        pair: IntArray,
-        run_a: IntArray,
-        start: IntArray,
-        count: IntArray,
-        squared: FloatArray,
-        overlap_px: IntArray,
+        self, pair: IntArray, run_a: IntArray, j: IntArray, squared: FloatArray, overlap_px: IntArray | None
     ) -> None:
-        """Compare runs of ``a`` with ``count`` runs of ``b`` each; lowers ``squared``, adds overlap."""
+        """Compare runs of ``a`` with those runs of the pair's ``b`` that may be nearer than ``squared`` says.
+
+        Lowers ``squared``, and adds the pixels that they share to ``overlap_px`` where that is given.
+        """
         a, b = self.a, self.b
-        entry, run_b = _expand(start, count)
-        if entry.size == 0:
-            return
-        left = run_a[entry]
-        gap_y = a.run_y[left] - b.run_y[run_b]
-        gap_x = _apart(a.run_x0[left], a.run_x1[left], b.run_x0[run_b], b.run_x1[run_b])
-        distance = self._squared(gap_y, gap_x)
-        owner = pair[entry]
-        first = np.flatnonzero(np.concatenate([[True], owner[1:] != owner[:-1]]))
-        lowest = np.minimum.reduceat(distance, first)
-        squared[owner[first]] = np.minimum(squared[owner[first]], lowest)
-        shared = np.flatnonzero(distance == 0)
-        r, s = left[shared], run_b[shared]
-        length = np.minimum(a.run_x1[r], b.run_x1[s]) - np.maximum(a.run_x0[r], b.run_x0[s]) + 1
-        np.add.at(overlap_px, owner[shared], length)
+        reach = np.minimum(np.sqrt(squared[pair]) / self.size_y * _SLACK, self.reach_y).astype(np.int64)
+        box, y = j[pair], a.run_y[run_a]
+        low, high = np.maximum(b.y0[box], y - reach), np.minimum(b.y1[box], y + reach)
+        within = np.flatnonzero(low <= high)
+        start, count = b.between(box[within], low[within], high[within])
+        for part in _chunks(count):
+            entry, run_b = _expand(start[part], count[part])
+            if entry.size == 0:
+                continue
+            left, owner = run_a[within[part]][entry], pair[within[part]][entry]
+            gap_x = _apart(a.run_x0[left], a.run_x1[left], b.run_x0[run_b], b.run_x1[run_b])
+            distance = self._squared(a.run_y[left] - b.run_y[run_b], gap_x)
+            first = np.flatnonzero(np.diff(owner, prepend=-1))
+            squared[owner[first]] = np.minimum(squared[owner[first]], np.minimum.reduceat(distance, first))
+            if overlap_px is not None:
+                shared = np.flatnonzero(distance == 0)
+                r, s = left[shared], run_b[shared]
+                length = np.minimum(a.run_x1[r], b.run_x1[s]) - np.maximum(a.run_x0[r], b.run_x0[s]) + 1
+                np.add.at(overlap_px, owner[shared], length)
 
     def _limit(self) -> float:
         beyond = self.store_um * _SLACK
@@ -283,6 +283,18 @@ def _expand(start: IntArray, count: IntArray) -> tuple[IntArray, IntArray]:
     stop = np.cumsum(count)
     entry = np.repeat(np.arange(len(count)), count)
     return entry, np.arange(len(entry)) + np.repeat(start - stop + count, count)
+
+
+def _middle_of_lowest(value: FloatArray, owner: IntArray) -> IntArray:
+    """Per owner, whose entries lie together: the entry of the lowest value, the middle one of several."""
+    if value.size == 0:
+        return np.empty(0, np.int64)
+    first = np.flatnonzero(np.diff(owner, prepend=-1))
+    lowest = np.repeat(np.minimum.reduceat(value, first), np.diff(np.append(first, len(value))))
+    ties = np.flatnonzero(value == lowest)
+    first = np.flatnonzero(np.diff(owner[ties], prepend=-1))
+    middle: IntArray = ties[(first + np.append(first[1:], len(ties))) // 2]
+    return middle
 
 
 def _chunks(count: IntArray) -> Iterator[slice]:

@@ -38,6 +38,7 @@ _WHITE_FLOOR = 0.1  # of the mean magnitude: emptier frequencies are not blown u
 _MIN_SIDE_PX = 16
 _AGREE_WINDOW_PX = 17
 _AGREE_CORRELATION = 0.7
+_KEEP_FRAC = 0.95  # ANTs diverged if less of the start's correlation is left
 _MIN_AGREE_FRAC = 0.02  # with less to go by, ANTs sees the whole window
 
 
@@ -54,7 +55,7 @@ def estimate(
         Counts of the same channel, of equal shape, finite.
     transform : {"translation", "rigid"}
         Rigid adds a rotation about the centre; the start is a translation all the same, so angles up to
-        about 5 degrees are found.
+        about 3 degrees are found.
 
     Returns
     -------
@@ -82,7 +83,8 @@ def estimate(
     refined = _refine(fixed, moved, start, transform)
     if refined is not None:
         refined_score = _score(fixed, moved, refined)
-        if refined_score >= start_score:
+        # Cells that moved by themselves make the correlation prefer a shift that errs towards theirs.
+        if refined_score >= _KEEP_FRAC * start_score:
             shift, score = refined, refined_score
     if score <= 0:
         return IDENTITY, 0.0
@@ -139,18 +141,21 @@ def _start(fixed: Float32, moved: Float32) -> tuple[Shift, float]:
     low_pass = np.exp(-2 * (np.pi * _LOW_PASS_PX * frequency) ** 2).astype(np.float32)
     magnitude = np.abs(cross)
     white = cross * (low_pass / (magnitude + _WHITE_FLOOR * magnitude.mean()))
-    best, best_score = IDENTITY, _zncc(fixed, moved)
-    # A random match of smoothed noise must not be taken for a shift.
-    margin = 3 * math.sqrt(4 * math.pi * _SMOOTH_PX**2 / fixed.size)
-    threshold = best_score + margin
+    best, at_zero = IDENTITY, _zncc(fixed, moved)
+    best_score = at_zero
     for spectrum in (white, cross):
         surface = fft.irfft2(spectrum, padded)
         for dy, dx in _peaks(surface, fixed.shape):
             here, there = _overlap(fixed.shape, round(dy), round(dx))
             score = _zncc(fixed[here], moved[there])
-            if score > max(best_score, threshold):
+            if score > max(best_score, at_zero + _chance(fixed[here].size)):
                 best, best_score = Shift(dy, dx), score
     return best, best_score if best is IDENTITY else _score(fixed, moved, best)
+
+
+def _chance(n_pixels: int) -> float:
+    """What the best of many random matches of smoothed noise may reach: six standard deviations."""
+    return 6 * math.sqrt(4 * math.pi * _SMOOTH_PX**2 / n_pixels)
 
 
 def _peaks(surface: Float32, shape: tuple[int, ...]) -> list[tuple[float, float]]:
@@ -211,7 +216,7 @@ def _refine(fixed: Float32, moved: Float32, start: Shift, transform: Transform) 
             aff_metric="mattes",
             aff_sampling=32,
             aff_random_sampling_rate=min(1.0, _SAMPLES / window.size),
-            aff_iterations=(20, 10),
+            aff_iterations=(10, 5),
             aff_shrink_factors=(2, 1),
             aff_smoothing_sigmas=(2, 0),
             mask=to_ants(mask, origin),

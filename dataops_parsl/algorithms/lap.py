@@ -8,10 +8,13 @@ total gain.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from itertools import pairwise
+
 import numpy as np
 import numpy.typing as npt
-from scipy.sparse import csr_matrix
-from scipy.sparse.csgraph import min_weight_full_bipartite_matching
+from scipy.sparse import coo_matrix, csr_matrix
+from scipy.sparse.csgraph import connected_components, min_weight_full_bipartite_matching
 from scipy.spatial import cKDTree
 
 FloatArray = npt.NDArray[np.float64]
@@ -22,6 +25,7 @@ ALTERNATIVE_COST_FACTOR = 1.05
 
 # The tree's own arithmetic may round out a pair that lies on the limit: search a little wider, then compare.
 _SEARCH_MARGIN = 1.0 + 1e-9
+_PART = 1000  # candidates that are solved together, at least
 
 
 def link(
@@ -140,12 +144,42 @@ def assign(source: IntArray, target: IntArray, cost: FloatArray, alternative: fl
     settled = np.flatnonzero(alone)
     if open_.size == 0:
         return settled
-    rows, row = np.unique(source[open_], return_inverse=True)
-    columns, column = np.unique(target[open_], return_inverse=True)
+    chosen = [
+        _solve(source[part], target[part], cost[part], alternative, part)
+        for part in _parts(source, target, open_)
+    ]
+    return np.sort(np.concatenate([settled, *chosen]))
+
+
+def _parts(source: IntArray, target: IntArray, open_: IntArray) -> Iterator[IntArray]:
+    """Deal candidates out in parts that share no end with one another, of about ``_PART`` candidates or more.
+
+    The solver's time grows with the square of the number of rows whatever their candidates, so a film at
+    once would cost far more than its parts; single components would cost a call each.
+    """
+    n = int(source.max()) + 1
+    ends = n + int(target.max()) + 1
+    matrix = coo_matrix(
+        (np.ones(len(open_), np.int8), (source[open_], n + target[open_])), shape=(ends, ends)
+    )
+    component = connected_components(matrix, directed=False)[1][source[open_]]
+    order = np.argsort(component, kind="stable")
+    new = np.flatnonzero(np.diff(component[order])) + 1
+    cuts = [0, *new[np.flatnonzero(np.diff(new // _PART, prepend=0))].tolist(), len(order)]
+    for low, high in pairwise(cuts):
+        yield open_[np.sort(order[low:high])]
+
+
+def _solve(
+    source: IntArray, target: IntArray, cost: FloatArray, alternative: float, candidate: IntArray
+) -> IntArray:
+    """Those of some candidates that the optimum holds, by the sparse solver."""
+    rows, row = np.unique(source, return_inverse=True)
+    columns, column = np.unique(target, return_inverse=True)
     n, m = len(rows), len(columns)
     # A column of its own lets each row stay alone. The solver drops zero weights, so all are raised by one
     # alternative, which changes no comparison: each row is matched exactly once.
-    weight = np.concatenate([cost[open_], np.full(n, alternative)]) + alternative
+    weight = np.concatenate([cost, np.full(n, alternative)]) + alternative
     matrix = csr_matrix(
         (weight, (np.concatenate([row, np.arange(n)]), np.concatenate([column, m + np.arange(n)]))),
         shape=(n, m + n),
@@ -153,7 +187,8 @@ def assign(source: IntArray, target: IntArray, cost: FloatArray, alternative: fl
     matched_row, matched_column = min_weight_full_bipartite_matching(matrix)
     partner = np.empty(n, np.int64)
     partner[matched_row] = matched_column
-    return np.sort(np.concatenate([settled, open_[partner[row] == column]]))
+    chosen: IntArray = candidate[partner[row] == column]
+    return chosen
 
 
 def as_points(points: npt.ArrayLike, name: str) -> FloatArray:

@@ -33,7 +33,7 @@ def add_config_arguments(parser: argparse.ArgumentParser) -> None:
     """Add what chooses and overrides the configuration."""
     add_project_argument(parser)
     parser.add_argument("--dataset", metavar="NAME", help="dataset (default: dataset.name, which is demo)")
-    parser.add_argument("--site", default="laptop", metavar="SITE", help="a file in configs/sites (default: %(default)s)")
+    parser.add_argument("--site", metavar="SITE", help="a file in configs/sites (default: site.name, which is laptop)")
     parser.add_argument(
         "--set", dest="sets", action="append", default=[], metavar="KEY=VALUE", help="override one key of the configuration"
     )
@@ -43,17 +43,16 @@ def load_setting(args: argparse.Namespace, dataset_layer: tuple[Path, dict[str, 
     """Load the configuration as the command line asks for it."""
     project = find_project(None, args.project)
     flags = {
-        "dataset.name": ("--dataset", getattr(args, "dataset", None)),
-        "dataset.total_frames": ("--frames", getattr(args, "frames", None)),
-        "workers": ("--workers", getattr(args, "workers", None)),
+        "--dataset": getattr(args, "dataset", None),
+        "--frames": getattr(args, "frames", None),
+        "--workers": getattr(args, "workers", None),
     }
-    given = {key: value for key, (_, value) in flags.items() if value is not None}
     config = load(
         project,
         stage_classes=discover(),
-        site=getattr(args, "site", "laptop"),
+        site=getattr(args, "site", None),
         dataset_layer=dataset_layer,
-        flags=given,
+        flags=flags,
         sets=getattr(args, "sets", []),
     )
     return Setting(project, config)

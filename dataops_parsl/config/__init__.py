@@ -5,7 +5,8 @@ populations of the dataset's ``dataset.toml`` < ``configs/config.user.toml`` < f
 """
 
 from dataops_parsl.config.default import write_default
-from dataops_parsl.config.load import FLAGS, Loaded, Roots, load
+from dataops_parsl.config.load import FLAGS, load
+from dataops_parsl.config.loaded import Loaded, Roots
 from dataops_parsl.config.models import (
     Config,
     DatasetChoice,

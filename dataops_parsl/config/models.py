@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from typing import Annotated, Literal
 
@@ -47,13 +48,13 @@ class Table(BaseModel):
 class Paths(Table):
     """Where things lie. Relative paths start at the project root, `~` is your home."""
 
-    data_root: str = Field("data/datasets", min_length=1)
+    data_root: str = Field(default="data/datasets", min_length=1)
     """Input snapshots, one folder a dataset: reference data, never purged."""
 
-    scratch_root: str = Field("data/scratch", min_length=1)
-    """Heavy intermediates, shared by runs: safe to delete at any time. On a cluster, all nodes must see it."""
+    scratch_root: str = Field(default="data/scratch", min_length=1)
+    """Heavy intermediates, shared by runs: safe to delete at any time. All nodes of a cluster must see it."""
 
-    output_root: str = Field("output", min_length=1)
+    output_root: str = Field(default="output", min_length=1)
     """Run bundles: tables, figures, logs."""
 
     legacy_root: str = ""
@@ -63,11 +64,18 @@ class Paths(Table):
 class DatasetChoice(Table):
     """What to work on."""
 
-    name: str = Field("demo", pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$")
+    name: str = "demo"
     """Name of the dataset: its folder under paths.data_root."""
 
-    total_frames: int | None = Field(None, ge=1)
+    total_frames: int | None = Field(default=None, ge=1)
     """At most so many frames of each position, rounded up to whole batches. Not set: all."""
+
+    @field_validator("name")
+    @classmethod
+    def _is_folder_name(cls, name: str) -> str:
+        if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._-]*", name):
+            raise ValueError(f"must be a folder's name of letters, digits, '.', '_' and '-', is {name!r}")
+        return name
 
 
 class PopulationConfig(Table):
@@ -91,16 +99,16 @@ class Resources(Table):
     """What one worker needs: a block asks for cores, mem_gb and gres times its workers. Numerical
     threads stay 1 whatever the cores."""
 
-    cores: int = Field(1, ge=1)
+    cores: int = Field(default=1, ge=1)
     """CPU cores."""
 
-    mem_gb: float = Field(4, gt=0)
+    mem_gb: float = Field(default=4, gt=0)
     """Memory, GB."""
 
-    walltime_min: int = Field(240, ge=1)
+    walltime_min: int = Field(default=240, ge=1)
     """Wall time that a block asks for, minutes; not multiplied."""
 
-    gres: str = Field("", pattern=r"^$|^[A-Za-z]\w*(:[A-Za-z][\w.-]*)?(:[1-9]\d*)?$", examples=["gpu:a100:1"])
+    gres: str = Field(default="", pattern=r"^$|^[A-Za-z]\w*(:[A-Za-z][\w.-]*)?(:[1-9]\d*)?$", examples=["gpu:a100:1"])
     """Generic resources in SLURM's words, such as "gpu:1". Empty: none."""
 
 
@@ -122,10 +130,10 @@ class Slurm(Table):
     constraint: str = ""
     """Features that nodes must have, such as "a100". Results are bit-equal on one CPU type."""
 
-    nodes_per_block: int = Field(1, ge=1)
+    nodes_per_block: int = Field(default=1, ge=1)
     """Nodes of one SLURM job."""
 
-    workers_per_block: int = Field(1, ge=1)
+    workers_per_block: int = Field(default=1, ge=1)
     """Workers of one SLURM job, per node."""
 
     launcher: Literal["simple", "single_node", "srun"] = "srun"
@@ -162,7 +170,7 @@ class Slurm(Table):
 class Site(Table):
     """Where tasks run. Each site is a file, configs/sites/<name>.toml, and may set any other key too."""
 
-    name: str = Field("laptop", min_length=1)
+    name: str = Field(default="laptop", min_length=1)
     """The site when no --site is given."""
 
     kind: Literal["local", "slurm"] = "local"
@@ -177,26 +185,26 @@ class Site(Table):
 class Engine(Table):
     """How tasks are driven; in no key, so results do not depend on it."""
 
-    max_attempts: int = Field(3, ge=1)
+    max_attempts: int = Field(default=3, ge=1)
     """Attempts at a task whose worker was lost, before the frame that it was at is skipped."""
 
     on_failure: Literal["finish", "stop"] = "finish"
     """After a failed frame: finish the rest, or stop and cancel."""
 
-    heartbeat_s: int = Field(5, ge=1)
+    heartbeat_s: int = Field(default=5, ge=1)
     """Interval of the workers' sign of life, seconds."""
 
-    lost_after_s: int = Field(30, ge=2)
+    lost_after_s: int = Field(default=30, ge=2)
     """Silence after which a block counts as lost, seconds."""
 
-    poll_s: int = Field(5, ge=1)
+    poll_s: int = Field(default=5, ge=1)
     """Interval at which blocks are looked at, seconds."""
 
     @model_validator(mode="after")
     def _patient(self) -> Engine:
         if self.lost_after_s < 2 * self.heartbeat_s:
             raise ValueError(
-                f"lost_after_s is {self.lost_after_s}, which must be at least twice heartbeat_s, {self.heartbeat_s}"
+                f"lost_after_s is {self.lost_after_s}, less than twice heartbeat_s, {self.heartbeat_s}"
             )
         return self
 
@@ -204,10 +212,10 @@ class Engine(Table):
 class Settings(Table):
     """The part of the configuration whose keys are the same whatever the stages and the dataset."""
 
-    batch_frames: int = Field(10, ge=1)
+    batch_frames: int = Field(default=10, ge=1)
     """Frames of one position that one task computes. It is part of every key; results do not depend on it."""
 
-    workers: int = Field(2, ge=1)
+    workers: int = Field(default=2, ge=1)
     """Workers at a time. Results do not depend on it."""
 
     paths: Paths = Paths()

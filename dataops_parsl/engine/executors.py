@@ -34,7 +34,9 @@ WORKER_ENVIRONMENT = {
     "ANTS_RANDOM_SEED": "1",
     "PYTHONWARNINGS": "ignore",
 }
-MAX_RESTARTS = 3
+MAX_RESTARTS = 2
+CONNECT_S = 60
+"""A local block that has not connected after so long, or whose workers are gone, is started again."""
 
 
 class Pool:
@@ -77,7 +79,7 @@ class Pool:
             cores_per_worker=1,
             prefetch_capacity=0,
             heartbeat_period=engine.heartbeat_s,
-            heartbeat_threshold=engine.heartbeat_threshold_s,
+            heartbeat_threshold=engine.lost_after_s,
             poll_period=10,
             interchange_launch_cmd=_interchange_command(),
             block_error_handler=False,
@@ -143,12 +145,11 @@ class Pool:
             return
         now = time.monotonic()
         self._disconnected_since = self._disconnected_since or now
-        patience = self._config.config.engine.connect_s
-        if now - self._disconnected_since < patience:
+        if now - self._disconnected_since < CONNECT_S:
             return
         if self._restarts >= MAX_RESTARTS:
             raise PlaceError(
-                f"no worker has connected for {patience} s, in {MAX_RESTARTS + 1} tries",
+                f"no worker has connected for {CONNECT_S} s, in {MAX_RESTARTS + 1} tries",
                 f"see the block's output in {self._run_dir}: {self._block_tail()}",
             )
         self._restarts += 1

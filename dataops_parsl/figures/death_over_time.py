@@ -45,7 +45,7 @@ def death_over_time(groups: Mapping[str, Series]) -> Figure:
             live[name], dead[name] = (time, n_live), (time, part)
         if not any(np.isfinite(y).any() for _, y in live.values()):
             made, axes = figure(1, 1, (9, 2.6))
-            words = "Not known which targets are alive:\nno channel of this dataset marks dead cells."
+            words = "Not known which targets are alive:\nnothing in this run tells dead from live cells."
             say(axes[0, 0], words if groups else "no position")
             return made
         lines.draw(axes[0, 0], dead)

@@ -99,7 +99,7 @@ def montage(panels: Sequence[Panel], pixel_size_um: float | None = None, columns
         raise ValueError("a montage needs at least one panel and one column")
     with style():
         columns = min(columns, len(panels))
-        rows = -(-len(panels) // columns)
+        rows, inks = -(-len(panels) // columns), _inks(panels)
         height, width = np.shape(next(iter(panels[0].images.values())))
         zoom = max(1, round(_LEAST_SIDE_PX / max(height, width) / (1 if len(panels) == 1 else 1.8)))
         side_in = zoom * width / _DPI, zoom * height / _DPI
@@ -113,10 +113,10 @@ def montage(panels: Sequence[Panel], pixel_size_um: float | None = None, columns
             corner = left + column * (side_in[0] + _PAD_IN), size[1] - (row + 1) * (side_in[1] + title_in)
             place = (corner[0] / size[0], corner[1] / size[1], side_in[0] / size[0], side_in[1] / size[1])
             axes = made.add_axes(place)
-            _draw(axes, panel, zoom)
+            _draw(axes, panel, inks, zoom)
             if index == 0 and pixel_size_um:
                 _scale_bar(axes, pixel_size_um, zoom)
-        keys = _keys(panels)
+        keys = _keys(panels, inks)
         if keys:
             made.legend(handles=keys, loc="lower center", ncols=len(keys), fontsize=11, handlelength=1.4)
         return made
@@ -136,29 +136,25 @@ def grey(images: Mapping[str, NDArray[Any]], limits: Limits | None = None) -> ND
     return together
 
 
-def _ink(population: str, names: Sequence[str]) -> str:
-    """The colour of a population, the same in every panel."""
-    others = [name for name in names if name not in _KNOWN]
-    return _KNOWN[population] if population in _KNOWN else _OTHERS[others.index(population) % len(_OTHERS)]
-
-
-def _names(panels: Sequence[Panel]) -> list[str]:
-    """Populations that are drawn, in the order in which they are first named."""
+def _inks(panels: Sequence[Panel]) -> dict[str, str]:
+    """The colour of each population that is drawn, the same in every panel, in the order of first naming."""
     drawn = [(*panel.labels, *(owner for owner, _ in panel.tails)) for panel in panels]
-    return list(dict.fromkeys(name for names in drawn for name in names))
+    names = list(dict.fromkeys(name for names in drawn for name in names))
+    others = [name for name in names if name not in _KNOWN]
+    inks = {name: _OTHERS[index % len(_OTHERS)] for index, name in enumerate(others)}
+    return {name: _KNOWN.get(name) or inks[name] for name in names}
 
 
-def _draw(axes: Axes, panel: Panel, zoom: int) -> None:
-    names = _names([panel])
+def _draw(axes: Axes, panel: Panel, inks: Mapping[str, str], zoom: int) -> None:
     image = np.repeat(0.85 * grey(panel.images, panel.limits)[..., None], 3, axis=2)
     for name, label in panel.labels.items():
-        image[find_boundaries(np.asarray(label), mode="inner")] = to_rgb(_ink(name, names))
+        image[find_boundaries(np.asarray(label), mode="inner")] = to_rgb(inks[name])
     axes.imshow(image, interpolation="nearest", vmin=0, vmax=1)
     axes.set_axis_off()
     axes.set_title(panel.title, fontsize=12, pad=5)
-    for name in names:
+    for name, ink in inks.items():
         paths = [np.asarray(tail)[:, ::-1] for owner, tail in panel.tails if owner == name and len(tail) > 1]
-        axes.add_collection(LineCollection(paths, colors=_ink(name, names), linewidths=1.4, alpha=0.8))
+        axes.add_collection(LineCollection(paths, colors=ink, linewidths=1.4, alpha=0.8))
     joins = [np.array([first, second])[:, ::-1] for first, second in panel.contacts]
     if joins:
         middle = np.array(joins).mean(axis=1)
@@ -190,10 +186,9 @@ def _scale_bar(axes: Axes, pixel_size_um: float, zoom: int) -> None:
     words.set_path_effects(_EDGE)
 
 
-def _keys(panels: Sequence[Panel]) -> list[Line2D]:
+def _keys(panels: Sequence[Panel], inks: Mapping[str, str]) -> list[Line2D]:
     """Legend of what is in any of the panels."""
-    names = _names(panels)
-    keys = [Line2D([], [], color=_ink(name, names), linewidth=2.4, label=name) for name in names]
+    keys = [Line2D([], [], color=ink, linewidth=2.4, label=name) for name, ink in inks.items()]
     if any(len(panel.contacts) for panel in panels):
         key = Line2D([], [], color=_CONTACT, marker="o", markeredgecolor="black", markersize=6)
         key.set_label("contact")

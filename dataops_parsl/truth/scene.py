@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, field_validator
 
 _FROZEN = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
 
@@ -112,6 +112,13 @@ class Scene(BaseModel):
 
     optics: Optics = Optics()
     """Stains, blur, background and camera."""
+
+    @field_validator("dwell_min", "kill_delay_min")
+    @classmethod
+    def _shortest_first(cls, span: tuple[float, float]) -> tuple[float, float]:
+        if not 0 <= span[0] <= span[1]:
+            raise ValueError(f"write the shortest time, then the longest, not {span}")
+        return span
 
     @property
     def margin_um(self) -> float:

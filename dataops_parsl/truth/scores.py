@@ -318,5 +318,6 @@ def _count_pairs(pairs: Pairs) -> int:
     """Most pairs that can hold at once when each side is used once."""
     if not len(pairs):
         return 0
-    graph = csr_array((np.ones(len(pairs)), (pairs[:, 0], pairs[:, 1])), shape=tuple(pairs.max(axis=0) + 1))
+    rows, columns = pairs.astype(np.int32).T  # the matching takes no other index
+    graph = csr_array((np.ones(len(pairs)), (rows, columns)))
     return int((maximum_bipartite_matching(graph, perm_type="column") >= 0).sum())

@@ -15,6 +15,7 @@ from scipy.sparse.csgraph import connected_components
 
 from dataops_parsl.algorithms.gaps import Closing, close
 from dataops_parsl.algorithms.lap import link
+from dataops_parsl.algorithms.lineage import build
 
 GOLDEN = Path(__file__).parent / "golden"
 
@@ -60,7 +61,12 @@ def assert_equal_but_for_ties(
     assert cost(only_mine) == pytest.approx(cost(only_theirs), abs=1e-9), (only_mine, only_theirs)
 
 
-def partition(n: int, source: np.ndarray, target: np.ndarray) -> np.ndarray:
+def partition(frame: np.ndarray, source: np.ndarray, target: np.ndarray, merges: bool) -> np.ndarray:
+    """What TrackMate calls tracks: lineages, or connected objects where segments may merge too."""
+    n = len(frame)
+    if not merges:
+        found = build(frame, np.arange(n), source, target)
+        return found.lineage_id[found.object_track_id - 1]
     matrix = coo_matrix((np.ones(len(source)), (source, target)), shape=(n, n))
     return connected_components(matrix, directed=False)[1]
 
@@ -99,7 +105,7 @@ def test_every_link_is_trackmates(case: dict[str, str]) -> None:
     theirs = dict(zip(tracks["spot_id"].astype(int), tracks["track_id"].astype(int), strict=True))
     their_track = np.array([theirs[spot] for spot in ids])
     in_track = their_track >= 0
-    mine = partition(len(ids), source, target)
+    mine = partition(frame, source, target, merges=bool(case["merging_max_distance"]))
     pairs = np.unique(np.column_stack([mine[in_track], their_track[in_track]]), axis=0)
     assert len(pairs) == len(np.unique(pairs[:, 0])) == len(np.unique(pairs[:, 1]))
     assert np.bincount(mine)[mine[~in_track]].max(initial=1) == 1

@@ -20,7 +20,7 @@ def film() -> Film:
 
 def test_shift_error_removes_nothing() -> None:
     true = np.array([[0.0, 0.0], [1.0, 2.0], [3.0, 1.0]])
-    assert scores.shift_error_px(true + [0.3, 0.4], true) == pytest.approx((0.5, 0.5))
+    assert scores.shift_error_px(true + np.array([0.3, 0.4]), true) == pytest.approx((0.5, 0.5))
     found = true.copy()
     found[2] += (3, 4)
     assert scores.shift_error_px(found, true) == (0.0, 5.0)
@@ -128,7 +128,7 @@ def test_contact_events_of_the_truth_score_one(film: Film) -> None:
     contacts = film.contacts(2.0)
     true = scores.contact_runs(contacts["frame"], contacts["effector_id"], contacts["target_id"])
     assert len(true) > 3
-    found = true + [100, 200, 0, 0]
+    found = true + np.array([100, 200, 0, 0])
     matching = {
         "effector": {int(cell) + 100: int(cell) for cell in film.effectors.ids},
         "target": {int(cell) + 200: int(cell) for cell in film.targets.ids},

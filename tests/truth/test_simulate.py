@@ -36,6 +36,8 @@ def test_a_seed_repeats_its_film_and_no_other(film: Film) -> None:
 def test_a_mistyped_scene_is_refused() -> None:
     with pytest.raises(ValidationError, match="n_efectors"):
         Scene.model_validate({"n_efectors": 3})
+    with pytest.raises(ValidationError, match="shortest time"):
+        Scene(dwell_min=(40, 10))
 
 
 @pytest.mark.parametrize(

@@ -48,6 +48,6 @@ def detect(root: Path, files: Sequence[str], hints: Hints) -> Reader:
         )
     if hints.pattern is not None:
         return READERS[tiff_frames.NAME if "frame" in Pattern(hints.pattern).fields else tiff_pages.NAME]
-    if tiff_pages.is_film(root / tiffs[0]) or propose_pattern(tiffs) is None:
+    if tiff_pages.is_film(root / tiffs[0], len(tiffs)) or propose_pattern(tiffs) is None:
         return READERS[tiff_pages.NAME]
     return READERS[tiff_frames.NAME]

@@ -138,13 +138,20 @@ def _scale(
     return (size["y"], size["x"]) if {"y", "x"} <= set(size) else None, size.get("t")
 
 
-@lru_cache(maxsize=64)
 def _array(path: str) -> zarr.Array[Any]:
-    """An array, opened once a process: what was taken in never changes."""
-    array = zarr.open(path, mode="r")
-    if not isinstance(array, zarr.Array):
-        raise DatasetError(f"{path} is no zarr array", "export the image again")
-    return array
+    """An array, opened once a process for each version of its metadata."""
+    for name in ("zarr.json", ".zarray"):
+        try:
+            return _open(path, (Path(path) / name).stat().st_mtime_ns)
+        except FileNotFoundError:
+            continue
+    raise DatasetError(f"{path} is missing, or no zarr array", "copy the image again")
+
+
+@lru_cache(maxsize=64)
+def _open(path: str, mtime_ns: int) -> zarr.Array[Any]:
+    del mtime_ns  # of the key alone: an array made anew under the same path is another one
+    return zarr.open_array(path, mode="r")
 
 
 def read(root: Path, source: Source, z_projection: str | None) -> NDArray[Any]:

@@ -12,7 +12,7 @@ from dataops_parsl.errors import DatasetError, nearest
 FIELDS = ("position", "channel", "frame")
 _FRAME_WORDS = ("t", "time", "frame", "f", "tp", "im", "img", "image", "timepoint")
 _POSITION_VALUE = re.compile(
-    r"(?:p|pos|position|xy|s|field|fov|well|w|series)[\d]+|[A-P]\d{1,2}", re.IGNORECASE
+    r"(?:p|pos|position|xy|s|field|fov|well|w|series)[ _-]?\d+|[A-P]\d{1,2}", re.IGNORECASE
 )
 
 
@@ -35,7 +35,7 @@ class Pattern:
         Fields ``{position}``, ``{channel}``, ``{frame}`` or ``{frame:05d}``; ``*`` is any text in one
         folder level.
     channels : sequence of str
-        Names that ``{channel}`` may take; any text when empty.
+        Names that ``{channel}`` may take; others are tried where none of them fits.
 
     Raises
     ------
@@ -45,19 +45,18 @@ class Pattern:
 
     def __init__(self, text: str, channels: Sequence[str] = ()) -> None:
         self.text = text
-        known = "|".join(re.escape(name) for name in sorted(channels, key=len, reverse=True))
-        groups = {"position": "[^/]+", "channel": known or "[^/]+?", "frame": r"\d+"}
         seen: set[str] = set()
-        expression = ""
+        pieces: list[tuple[str, str]] = []
         try:
             parsed = list(string.Formatter().parse(text))
         except ValueError as error:
             raise DatasetError(f"pattern {text!r}: {error}", "close every brace") from error
         for literal, name, spec, _ in parsed:
-            expression += "[^/]*".join(re.escape(part) for part in literal.split("*"))
+            text_of_it = "[^/]*".join(re.escape(part) for part in literal.split("*"))
+            pieces.append((text_of_it, name or ""))
             if name is None:
                 continue
-            if name not in groups or name in seen:
+            if name not in FIELDS or name in seen:
                 fault = "is there twice" if name in seen else f"is unknown{nearest(name, FIELDS)}"
                 raise DatasetError(
                     f"pattern {text!r}: the field {name!r} {fault}", f"use {', '.join(FIELDS)}"
@@ -65,13 +64,13 @@ class Pattern:
             if spec and not (name == "frame" and re.fullmatch(r"0?\d*d", spec)):
                 raise DatasetError(f"pattern {text!r}: {name}:{spec} is no format", "write {frame:05d}")
             seen.add(name)
-            expression += f"(?P<{name}>{groups[name]})"
         self.fields = frozenset(seen)
-        self._expression = re.compile(expression)
+        known = "|".join(re.escape(name) for name in sorted(channels, key=len, reverse=True))
+        self._expressions = [_expression(pieces, channel) for channel in (known, "[^/]+?") if channel]
 
     def match(self, file: str) -> Match | None:
         """Read one file name (relative, with ``/``), or None where the pattern does not fit."""
-        found = self._expression.fullmatch(file)
+        found = next(filter(None, (expression.fullmatch(file) for expression in self._expressions)), None)
         if found is None:
             return None
         values = found.groupdict()
@@ -89,13 +88,20 @@ class Pattern:
         return text
 
 
+def _expression(pieces: Sequence[tuple[str, str]], channel: str) -> re.Pattern[str]:
+    groups = {"position": "[^/]+", "channel": channel, "frame": r"\d+"}
+    return re.compile(
+        "".join(text + (f"(?P<{name}>{groups[name]})" if name else "") for text, name in pieces)
+    )
+
+
 def propose_pattern(files: Sequence[str]) -> str | None:
     """Guess how single-frame files are named, or None where no guess fits all of them.
 
-    Names are cut at ``/``, ``_``, ``-``, space and ``.``; of the parts that vary, one numbered part of the
-    file's own name is the frame, and the others are the position and the channel.
+    The file's own name is cut at ``_``, ``-``, space and ``.``, its folders only at ``/``; of the parts that
+    vary, one numbered part of the own name is the frame, and the others are the position and the channel.
     """
-    cut = [re.split(r"([/_\-. ])", file) for file in files]
+    cut = [re.split(r"(/|[_\-. ](?=[^/]*$))", file) for file in files]
     if not cut or len({tuple(parts[1::2]) for parts in cut}) > 1:
         return None
     separators = cut[0][1::2]
@@ -136,6 +142,8 @@ def _name_fields(
 ) -> dict[int, str] | None:
     """Which field is the position and which the channel; `others` vary."""
     if len(others) > 2:
+        return None
+    if len(others) == 1 and all(value.isdigit() for value in fields[others[0]]) and others[0] > frame:
         return None
     if len(others) == 2:
         first, second = others

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import json
 import math
+import re
 import statistics
+import struct
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -24,6 +26,8 @@ UM_PER = {"": 1.0, "µm": 1.0, "μm": 1.0, "um": 1.0, "micron": 1.0, "microns": 
 S_PER = {"": 1.0, "s": 1.0, "sec": 1.0, "second": 1.0, "seconds": 1.0, "ms": 1e-3,
          "millisecond": 1e-3, "min": 60.0, "minute": 60.0, "minutes": 60.0, "h": 3600.0,
          "hour": 3600.0, "hours": 3600.0}  # fmt: skip
+# bytes of a value by its type's number in the TIFF 6.0 and BigTIFF specifications
+_BYTES_OF_TAG = {3: 2, 4: 4, 5: 8, 8: 2, 9: 4, 10: 8, 11: 4, 12: 8, 13: 4, 16: 8, 17: 8, 18: 8}
 TIFF_ENDINGS = (".tif", ".tiff", ".btf", ".tf8")
 
 
@@ -112,6 +116,56 @@ def _check_size(tif: tifffile.TiffFile, offsets: Sequence[int], counts: Sequence
             f"{tif.filehandle.path} is truncated: its pixels end at byte {need}, the file at byte {have}",
             "copy the file again",
         )
+
+
+def refuse_truncated(path: Path) -> None:
+    """Follow a file's chain of page directories, which decoders silently give up where it leaves the file.
+
+    Raises
+    ------
+    DatasetError
+        A directory or what it points at (OME-XML, say) lies beyond the file's end, or the file has fewer
+        planes than ImageJ wrote into it.
+    OSError, ValueError, struct.error
+        It is no TIFF file.
+    """
+    size = path.stat().st_size
+    with tifffile.TiffFile(path) as tif:
+        n_pages, end = _follow_pages(tif)
+        page = tif.pages.first
+        said = re.match(r"ImageJ=.*?^images=(\d+)", page.description, re.DOTALL | re.MULTILINE)
+        if said and n_pages == 1:
+            end = max(end, page.dataoffsets[0] + int(said[1]) * page.nbytes)
+    if end > size or (said and 1 < n_pages < int(said[1])):
+        raise DatasetError(
+            f"{path} is truncated: it needs {end} bytes and has {size}, or lacks pages ({n_pages} are there)",
+            "copy it again from the microscope",
+        )
+
+
+def _follow_pages(tif: tifffile.TiffFile) -> tuple[int, int]:
+    """Number of page directories, and the last byte that they or the values of their tags need."""
+    form, file = tif.tiff, tif.filehandle
+    entry = struct.Struct(form.byteorder + ("HHQQ" if form.is_bigtiff else "HHII"))
+    file.seek(8 if form.is_bigtiff else 4)
+    (offset,) = struct.unpack(form.offsetformat, file.read(form.offsetsize))
+    seen: set[int] = set()
+    end = 0
+    while offset and offset not in seen:
+        file.seek(offset)
+        head = file.read(form.tagnosize)
+        n_tags = struct.unpack(form.tagnoformat, head)[0] if len(head) == form.tagnosize else 0
+        table = file.read(n_tags * form.tagsize + form.offsetsize)
+        end = max(end, offset + form.tagnosize + n_tags * form.tagsize + form.offsetsize)
+        if end > file.size:
+            break
+        for _, kind, count, value in entry.iter_unpack(table[: -form.offsetsize]):
+            n_bytes = count * _BYTES_OF_TAG.get(kind, 1)
+            if n_bytes > form.offsetsize:
+                end = max(end, value + n_bytes)
+        seen.add(offset)
+        (offset,) = struct.unpack(form.offsetformat, table[-form.offsetsize :])
+    return len(seen), end
 
 
 def _words(error: Exception) -> str:

@@ -14,7 +14,13 @@ from numpy.typing import NDArray
 
 from dataops_parsl.dataset.readers.base import FoundChannel, FoundPosition, Hints, Source
 from dataops_parsl.dataset.readers.patterns import Pattern
-from dataops_parsl.dataset.readers.tiff import TiffMetadata, is_tiff, read_metadata, read_pages
+from dataops_parsl.dataset.readers.tiff import (
+    TiffMetadata,
+    is_tiff,
+    read_metadata,
+    read_pages,
+    refuse_truncated,
+)
 from dataops_parsl.errors import DatasetError
 
 NAME = "tiff-pages"
@@ -32,13 +38,18 @@ class _Series:
     file: str
 
 
-def is_film(path: Path) -> bool:
-    """Whether a file holds several time points or channels."""
+def is_film(path: Path, n_files: int) -> bool:
+    """Whether a file holds several time points or channels.
+
+    Pages of unknown meaning count as time points when they are more than the files beside them: of one
+    file per frame they would be the planes of a Z stack.
+    """
     try:
         with tifffile.TiffFile(path) as tif:
             series = tif.series[0]
             sizes = dict(zip(series.axes, series.shape, strict=True))
-            return any(n > 1 for axis, n in sizes.items() if axis not in "YXZS")
+            named = any(n > 1 for axis, n in sizes.items() if axis not in "YXZSIQ")
+            return named or any(n > n_files for axis, n in sizes.items() if axis in "IQ")
     except Exception:  # decoders raise nearly anything on damaged files; scan names the file
         return False
 
@@ -91,6 +102,7 @@ def scan(root: Path, files: Sequence[str], hints: Hints) -> list[FoundPosition]:
 def _series_of(root: Path, file: str, hints: Hints, position: str | None) -> list[tuple[str, _Series]]:
     path = root / file
     try:
+        refuse_truncated(path)
         with tifffile.TiffFile(path) as tif:
             said = read_metadata(tif)
             stem = position or _stem(file)

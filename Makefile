@@ -1,0 +1,45 @@
+# One environment, .venv in this checkout, made once for all targets.
+PYTHON ?= python3
+VENV   := .venv
+BIN    := $(VENV)/bin
+READY  := $(VENV)/.ready
+WORKERS ?= 8
+export DATAOPS_PARSL_TEST_DATA ?= $(wildcard $(abspath ../shared/data))
+
+.DEFAULT_GOAL := help
+.PHONY: help demo run test lint config real clean
+
+help: ## Show what there is
+	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-8s %s\n", $$1, $$2}'
+
+$(READY): pyproject.toml
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
+	  { echo "Python 3.11 or newer is needed; name one: make PYTHON=python3.11 ..."; exit 2; }
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/pip install --quiet --disable-pip-version-check -e '.[dev]'
+	@touch $@
+
+demo: $(READY) ## Simulate a killing assay, analyse it, compare with its truth
+	$(BIN)/python -m dataops_parsl run --workers $(WORKERS)
+
+run: $(READY) ## Run a dataset: make run DATASET=name WORKERS=8
+	$(BIN)/python -m dataops_parsl run --workers $(WORKERS) $(if $(DATASET),--dataset $(DATASET))
+
+test: $(READY) lint ## Lint, type-check and run the tests, and say what each part took
+	$(BIN)/python tests/timed.py
+
+lint: $(READY) ## ruff and mypy
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+
+config: $(READY) ## Write configs/config.def.toml from the models
+	$(BIN)/python -m dataops_parsl config --write-default
+	$(BIN)/python tests/write_docs.py
+
+real: $(READY) ## Run real microscopy with known truth and score it (needs DATAOPS_PARSL_TEST_DATA)
+	$(BIN)/python -m tests.real.score
+
+clean: ## Remove the environment and caches; data and output stay
+	rm -rf $(VENV) build dist *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis
+	find . -name __pycache__ -prune -exec rm -rf {} +

@@ -1,0 +1,141 @@
+"""``dataset``: take input in, list it, check its checksums, write the demo."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from pathlib import Path
+from typing import Any, get_args
+
+from dataops_parsl.commands.demo import ensure_demo
+from dataops_parsl.commands.setting import add_project_argument, load_setting
+from dataops_parsl.commands.text import columns
+from dataops_parsl.dataset import ingest
+from dataops_parsl.dataset.listing import DatasetRow, find, list_datasets
+from dataops_parsl.dataset.manifest import Dataset
+from dataops_parsl.dataset.proposal import propose
+from dataops_parsl.dataset.verify import verify
+from dataops_parsl.dataset.writers import Format
+from dataops_parsl.errors import RejectedError, UsageError
+
+
+def add_parser(commands: Any) -> None:
+    """Add ``dataset`` and its actions to the command line."""
+    parser = commands.add_parser("dataset", help="input snapshots: take one in, list, check, write the demo")
+    actions = parser.add_subparsers(title="actions", metavar="ACTION", required=True)
+
+    add = actions.add_parser("add", help="take a folder or files in as a dataset")
+    add.add_argument("source", type=Path, nargs="+", help="a folder, or files")
+    add.add_argument("--name", required=True, help="name of the dataset")
+    add.add_argument("--link", action="store_true", help="leave the files where they are; they are never written")
+    add.add_argument("--description", type=Path, metavar="FILE", help="a dataset.toml (default: the one in the source)")
+    add.add_argument(
+        "--exclude", action="append", default=[], metavar="POSITION:FRAME[:REASON]", help="leave a frame out, with a reason"
+    )
+    add.add_argument("--z-projection", choices=["max", "mean"], help="how a Z stack becomes one image")
+    add.set_defaults(execute=_add)
+
+    proposal = actions.add_parser("propose", help="print a dataset.toml from what is found in a folder")
+    proposal.add_argument("source", type=Path, nargs="+")
+    proposal.set_defaults(execute=_propose)
+
+    listing = actions.add_parser("list", help="datasets that are here")
+    listing.set_defaults(execute=_list)
+
+    check = actions.add_parser("verify", help="compare every file with its checksum")
+    check.add_argument("name")
+    check.set_defaults(execute=_verify)
+
+    demo = actions.add_parser("demo", help="write the simulated demo, with its truth beside it")
+    demo.add_argument("--name", default="demo")
+    demo.add_argument("--format", choices=get_args(Format), default=get_args(Format)[0], help="file format (default: %(default)s)")
+    demo.set_defaults(execute=_demo)
+    for action in (add, proposal, listing, check, demo):
+        add_project_argument(action)
+
+
+def _source(paths: list[Path]) -> Path | list[Path]:
+    return paths[0] if len(paths) == 1 else paths
+
+
+def _add(args: argparse.Namespace) -> int:
+    root = load_setting(args).config.paths.data_root
+    exclude = dict(_excluded(text) for text in args.exclude)
+    print(f"Taking in {', '.join(map(str, args.source))} as {root / args.name}", flush=True)
+    made = ingest.add(
+        _source(args.source),
+        args.name,
+        root,
+        link=args.link,
+        description=args.description,
+        exclude=exclude,
+        z_projection=args.z_projection,
+        progress=_progress,
+    )
+    frames = sum(p.n_frames for p in made.positions.values())
+    print(f"{made.name}: {len(made.positions)} positions, {frames} frames, channels {', '.join(made.channels)}")
+    for note in made.notes:
+        print(f"  note: {note}")
+    print(f"python -m dataops_parsl run --dataset {made.name}")
+    return 0
+
+
+def _excluded(text: str) -> tuple[tuple[str, int], str]:
+    position, _, rest = text.partition(":")
+    frame, _, reason = rest.partition(":")
+    if not position or not frame.isdigit():
+        raise UsageError(f"--exclude {text!r} is not POSITION:FRAME or POSITION:FRAME:REASON", "as in --exclude P1:17:focus")
+    return (position, int(frame)), reason or "excluded by hand"
+
+
+def _progress(done: int, total: int) -> None:
+    if sys.stderr.isatty():
+        print(f"\r  {done}/{total}", end="\n" if done == total else "", file=sys.stderr, flush=True)
+
+
+def _propose(args: argparse.Namespace) -> int:
+    proposal = propose(_source(args.source))
+    print(proposal.text)
+    for word in (*proposal.questions, *proposal.warnings):
+        print(f"# to settle: {word}")
+    return 0
+
+
+def _list(args: argparse.Namespace) -> int:
+    paths = load_setting(args).config.paths
+    rows = list_datasets(paths.data_root, paths.legacy_root)
+    if not rows:
+        print(f"no datasets in {paths.data_root}; `dataset demo` writes one, `dataset add` takes one in")
+        return 0
+    table = [("name", "positions", "frames", "channels", "size", "fingerprint", "")]
+    print(columns([*table, *(_row(r) for r in rows)]))
+    return 0
+
+
+def _row(row: DatasetRow) -> tuple[str, ...]:
+    if row.problem:
+        return (row.name, "", "", "", "", "", row.problem)
+    size = f"{(row.size_bytes or 0) / 1e6:.1f} MB"
+    linked = "linked" if row.linked else ""
+    return (row.name, str(row.positions), str(row.frames), ", ".join(row.channels), size, row.fingerprint or "", linked)
+
+
+def _verify(args: argparse.Namespace) -> int:
+    paths = load_setting(args).config.paths
+    dataset = Dataset.open(find(args.name, paths.data_root, paths.legacy_root))
+    findings = verify(dataset, progress=_progress)
+    for finding in findings:
+        print(f"  {finding.kind:<8} {finding.path}: {finding.detail}")
+    if findings:
+        raise RejectedError(
+            f"{dataset.name}: {len(findings)} files are not as they were taken in",
+            "put them back as they were, or take the data in anew under another name",
+        )
+    print(f"{dataset.name}: every file is as it was taken in")
+    return 0
+
+
+def _demo(args: argparse.Namespace) -> int:
+    place = ensure_demo(load_setting(args).config.paths.data_root, args.name, args.format)
+    print(f"{place}: {Dataset.open(place).fingerprint[:12]}")
+    return 0

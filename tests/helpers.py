@@ -1,0 +1,86 @@
+"""What tests in several rooms need: a project of its own, its command line, its processes."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import psutil
+
+PROJECT = Path(__file__).parent.parent
+
+
+class Project:
+    """A project folder of its own, and the command line in it, as a user would run it."""
+
+    def __init__(self, root: Path) -> None:
+        self.root = root
+
+    def command(self, *arguments: str) -> list[str]:
+        """The command line."""
+        return [sys.executable, "-m", "dataops_parsl", *arguments, "--project", str(self.root)]
+
+    def run(self, *arguments: str, expect: int = 0, **options: Any) -> str:
+        """Run to the end and return what was printed; the exit code must be `expect`."""
+        done = subprocess.run(
+            self.command(*arguments), capture_output=True, text=True, timeout=300, check=False, **options
+        )
+        output = done.stdout + done.stderr
+        assert done.returncode == expect, f"exit {done.returncode}, expected {expect}:\n{output}"
+        assert "Traceback" not in output, output
+        return output
+
+    def start(self, *arguments: str, **options: Any) -> subprocess.Popen[str]:
+        """Start in the background, in a process group of its own."""
+        return subprocess.Popen(
+            self.command(*arguments),
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+            start_new_session=True,
+            **options,
+        )
+
+    def bundles(self, workflow: str = "cytotoxicity") -> list[Path]:
+        """Bundles, oldest first."""
+        return sorted((self.root / "output" / workflow).glob("run_*"))
+
+    def tables(self, bundle: Path | None = None, workflow: str = "cytotoxicity") -> dict[str, Any]:
+        """All tables of a bundle, the newest by default."""
+        from dataops_parsl import open_run
+
+        opened = open_run(bundle or self.bundles(workflow)[-1])
+        return {name: opened.arrow(name) for name in opened.names}
+
+
+def same_tables(one: dict[str, Any], other: dict[str, Any]) -> bool:
+    """Whether two bundles hold equal tables, to the last bit and the last unit."""
+    assert set(one) == set(other)
+    for name, table in one.items():
+        assert table.equals(other[name], check_metadata=True), f"{name} differs"
+    return True
+
+
+def processes_of(project: Path) -> list[psutil.Process]:
+    """Living processes whose command line or working files name the project."""
+    found = []
+    for process in psutil.process_iter(["pid", "cmdline", "status"]):
+        words = " ".join(process.info["cmdline"] or [])
+        if str(project) in words and process.info["status"] != psutil.STATUS_ZOMBIE and process.pid != os.getpid():
+            found.append(process)
+    return found
+
+
+def wait_for(condition: Callable[[], Any], seconds: float, what: str) -> Any:
+    """Poll until the condition holds; fails in words after so many seconds."""
+    end = time.monotonic() + seconds
+    while time.monotonic() < end:
+        if value := condition():
+            return value
+        time.sleep(0.05)
+    raise AssertionError(f"after {seconds} s still not: {what}")
