@@ -149,3 +149,19 @@ def _translate(source: NDArray[Any], shift: Shift, order: int, fill: float) -> N
 
 def _slab(image: NDArray[Any], axis: int, first: int, stop: int) -> NDArray[Any]:
     return image[first:stop] if axis == 0 else image[:, first:stop]
+
+
+def forward(
+    y_px: NDArray[np.float64], x_px: NDArray[np.float64], shift: Shift, shape: tuple[int, ...]
+) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Where points of the reference frame are seen in the drifted one: T(p).
+
+    Parameters
+    ----------
+    y_px, x_px : (n,) float64
+    shape : tuple of two int
+        (Y, X) of the frames.
+    """
+    matrix, offset = _turn(shape, shift)
+    moved = matrix @ np.vstack([y_px, x_px]) + offset[:, None]
+    return moved[0], moved[1]

@@ -8,7 +8,7 @@ import time
 from collections.abc import Mapping
 from typing import Any, TextIO
 
-from dataops_parsl.plan import Part
+from dataops_parsl.plan import PER_FRAME, Part, Plan
 
 PLAIN_EVERY_S = 10.0
 DRAW_EVERY_S = 0.2
@@ -40,14 +40,18 @@ class Progress:
         self._first: dict[str, float] = {}
         self._drawn_lines = 0
         self._last = 0.0
-        self._lost = self._failed = 0
+        self._lost = 0
+        self._size: dict[str, int] = {}
 
-    def expect(self, todo: Mapping[Part, Any]) -> None:
-        """Add the tasks of a round."""
-        for part in sorted(todo, key=lambda p: p.node.depth):
-            stage = part.node.stage.name
-            self._total[stage] = self._total.get(stage, 0) + max(1, len(part.frames))
-            self._done.setdefault(stage, 0)
+    def expect(self, plan: Plan, todo: Mapping[Part, Any]) -> None:
+        """Add the tasks of a round, stages in the order of the workflow."""
+        for node in plan.nodes:
+            for part in todo:
+                if part.node is node:
+                    stage = node.stage.name
+                    self._size[part.id] = len(part.frames) if node.step.scope in PER_FRAME else 1
+                    self._total[stage] = self._total.get(stage, 0) + self._size[part.id]
+                    self._done.setdefault(stage, 0)
 
     def on_event(self, event: dict[str, Any]) -> None:
         """Count what ended."""
@@ -57,8 +61,7 @@ class Progress:
         elif event["event"] == "lost":
             self._lost += 1
         elif event["event"] == "ended":
-            self._done[stage] = self._done.get(stage, 0) + max(1, event["frames"])
-            self._failed += event["status"] in ("failed", "partial") and bool(event.get("failed"))
+            self._done[stage] = self._done.get(stage, 0) + self._size.get(event["task"], 0)
         self._draw()
 
     def on_tick(self) -> None:

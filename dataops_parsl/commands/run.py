@@ -209,7 +209,7 @@ def _rounds(
                 if not todo:
                     break
                 _prepare(plan, todo)
-                progress.expect(todo)
+                progress.expect(plan, todo)
                 result = dispatcher.run(todo, assessor.mark)
                 given_up.update(result.failed)
                 blocked.update(result.blocked)

@@ -25,9 +25,6 @@ dataset.toml, config.user.toml, flags, --set key=value. A key behind "#" without
 _STAGES = """
 Stages. A parameter can differ for one population: [stages.<stage>.<population>] with that parameter alone.
 """
-_POPULATIONS = """
-To override single keys of one population, [populations.<population>]:
-"""
 _RESOURCES = """
 A stage can differ, key by key: [resources.<stage>] goes before [resources.default], whichever file says it.
 """
@@ -40,7 +37,10 @@ def write_default(stage_classes: Sequence[type[Stage]]) -> str:
     blocks = [_comment(_HEAD), *_keys(Settings, settings.model_dump(mode="json"))]
     for name in ("paths", "dataset"):
         blocks += _table(inner[name], getattr(settings, name).model_dump(mode="json"), (name,))
-    blocks += [_comment(f"{_doc(PopulationConfig)}\n{_POPULATIONS}"), *_keys(PopulationConfig, {})]
+    blocks += [
+        f"{_comment(_doc(PopulationConfig))}\n#[populations.<population>]",
+        *_keys(PopulationConfig, {}),
+    ]
     blocks.append(_comment(_STAGES))
     for cls in stage_classes:
         blocks += _table(cls, cls().model_dump(mode="json"), ("stages", cls.name))
@@ -66,8 +66,7 @@ def _keys(model: type[BaseModel], values: Mapping[str, Any]) -> list[str]:
     for name, field in model.model_fields.items():
         if submodel(field):
             continue
-        kind = expected(described[name])
-        doc = _comment(f"{inspect.cleandoc(field.description or '')} ({kind[:1]}{kind[1:]})")
+        doc = _comment(f"{inspect.cleandoc(field.description or '')} ({expected(described[name])})")
         value = values.get(name)
         line = f"{name} = {_toml(value, len(name) + 3)}" if value is not None else f"#{name} ="
         blocks.append(f"{doc}\n{line}")

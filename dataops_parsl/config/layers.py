@@ -143,11 +143,12 @@ class Reader:
                 yield key, value
 
     def _hint(self, name: str, known: Known) -> str:
-        if hint := nearest(name, known.keys):
-            return hint
         elsewhere = {key[-1]: dotted(key) for key in self.known.leaves()}
-        if found := difflib.get_close_matches(name, elsewhere, n=1, cutoff=0.8):
-            return f" (did you mean {elsewhere[found[0]]!r}?)"
+        hint = "" if name in elsewhere else nearest(name, known.keys)
+        if not hint and (found := difflib.get_close_matches(name, elsewhere, n=1, cutoff=0.8)):
+            hint = f" (did you mean {elsewhere[found[0]]!r}?)"
+        if hint:
+            return hint
         return f"; there are {', '.join(known.keys)}" if known.keys else ""
 
     def sets(self, sets: Sequence[str]) -> dict[Key, Any]:

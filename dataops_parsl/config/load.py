@@ -60,7 +60,7 @@ def load(
         Names all problems at once: the file, the key, what is wrong, the nearest known key.
     """
     _check_classes(stage_classes)
-    populations = None if dataset_layer is None else list(dataset_layer[1])
+    populations = dataset_layer[1] if dataset_layer else None
     reader = Reader(known_tree(stage_classes, populations))
     merge = Merge(reader.problems)
     defaults = _defaults(stage_classes, reader)
@@ -146,7 +146,7 @@ def _checked(
     project: Path,
     merge: Merge,
     stage_classes: Iterable[type[Stage]],
-    populations: Iterable[str] | None,
+    populations: Mapping[str, Any] | None,
     home: str,
 ) -> Loaded:
     if populations is None:
@@ -155,7 +155,8 @@ def _checked(
     settings = merge.model(Settings, {k: v for k, v in merge.under().items() if k[0] not in sections})
     described = {
         p: merge.model(PopulationConfig, merge.under("populations", p), ("populations", p), home=home)
-        for p in populations or ()
+        for p, table in (populations or {}).items()
+        if isinstance(table, Mapping)
     }
     stages: dict[str, Stage] = {}
     overrides: dict[tuple[str, str], Stage] = {}

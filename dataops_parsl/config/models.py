@@ -108,7 +108,9 @@ class Resources(Table):
     walltime_min: int = Field(default=240, ge=1)
     """Wall time that a block asks for, minutes; not multiplied."""
 
-    gres: str = Field(default="", pattern=r"^$|^[A-Za-z]\w*(:[A-Za-z][\w.-]*)?(:[1-9]\d*)?$", examples=["gpu:a100:1"])
+    gres: str = Field(
+        default="", pattern=r"^$|^[A-Za-z]\w*(:[A-Za-z][\w.-]*)?(:[1-9]\d*)?$", examples=["gpu:a100:1"]
+    )
     """Generic resources in SLURM's words, such as "gpu:1". Empty: none."""
 
 
@@ -162,7 +164,7 @@ class Slurm(Table):
         if self.nodes_per_block > 1 and self.launcher != "srun":
             raise ValueError(
                 f"launcher {self.launcher!r} starts workers on one node only, but nodes_per_block is "
-                f"{self.nodes_per_block}: take launcher \"srun\" or 1 node"
+                f'{self.nodes_per_block}: take launcher "srun" or 1 node'
             )
         return self
 

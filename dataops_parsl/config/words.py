@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Mapping
 from typing import Any
 
@@ -12,6 +13,7 @@ from pydantic.fields import FieldInfo
 from dataops_parsl.errors import nearest
 
 Key = tuple[str, ...]
+_BARE = r"(true|false|[+-]?\d+(\.\d+)?)$"
 _NOUNS = {
     "integer": ("a whole number", "whole numbers"),
     "number": ("a number", "numbers"),
@@ -53,7 +55,7 @@ def submodel(field: FieldInfo | None) -> type[BaseModel] | None:
 
 
 def schemas(model: type[BaseModel]) -> dict[str, dict[str, Any]]:
-    """The JSON schema of each field of the model, references replaced by what they point to."""
+    """The JSON schema of each field of the model, without references and without "or null"."""
     whole = model.model_json_schema()
     defs = whole.get("$defs", {})
 
@@ -64,6 +66,10 @@ def schemas(model: type[BaseModel]) -> dict[str, dict[str, Any]]:
             return node
         if "$ref" in node:
             node = defs[node["$ref"].rpartition("/")[2]] | node
+        kinds = [k for k in node.get("anyOf", ()) if k.get("type") != "null"]
+        if len(kinds) == 1:
+            node = {**node, **kinds[0]}
+            del node["anyOf"]
         return {k: resolved(v) for k, v in node.items() if k != "$ref"}
 
     return {name: resolved(node) for name, node in whole.get("properties", {}).items()}
@@ -84,8 +90,8 @@ def expected(schema: Mapping[str, Any], plural: bool = False) -> str:
     if kind == "string" and "pattern" in schema:
         examples = " or ".join(show(e) for e in schema.get("examples", ()))
         return f"{text} like {examples}" if examples else f"{text} that matches {schema['pattern']}"
-    if kind == "string" and schema.get("minLength"):
-        return f"{text}, not empty" if schema["minLength"] == 1 else f"{text}, {schema['minLength']} letters or more"
+    if kind == "string" and (least := schema.get("minLength")):
+        return f"{text}, not empty" if least == 1 else f"{text} of {least} letters or more"
     bounds = [f"{word} {schema[name]:g}" for name, word in _BOUNDS.items() if name in schema]
     if bounds:
         text += f" {'of ' if bounds[0].startswith('at') else ''}{' and '.join(bounds)}"
@@ -99,7 +105,9 @@ def _items(schema: Mapping[str, Any]) -> str:
     if low is not None and low == high:
         return f" of {low} {what}"
     size = [f"{word} {n}" for word, n in (("at least", low), ("at most", high)) if n is not None]
-    return f" of {' and '.join([*size, what]) if len(size) > 1 else ' '.join([*size, what])}"
+    if low == 1 and high is None:
+        size = ["not empty"]
+    return f" of {what}{', ' if size else ''}{' and '.join(size)}"
 
 
 def translate(error: ValidationError, model: type[BaseModel], data: Mapping[str, Any]) -> dict[Key, str]:
@@ -126,6 +134,8 @@ def translate(error: ValidationError, model: type[BaseModel], data: Mapping[str,
             text = f" {text}" if text.startswith("must ") else f": {text}"
         elif found["type"] == "missing" and len(found["loc"]) == len(key):
             text = f" is missing: it must be {expected(schema)}"
+        elif found["type"] == "finite_number":
+            text = f" must be a finite number, is {show(found['input'])}"
         else:
             text = f" must be {expected(schema)}, is {_value(schema, data, key)}"
         out.setdefault(key, text)
@@ -137,9 +147,11 @@ def _value(schema: Mapping[str, Any], data: Mapping[str, Any], key: Key) -> str:
     for part in key:
         value = value[part]
     kind = schema.get("type")
-    if kind == "string" and isinstance(value, bool | int | float):
-        return f"{show(value)}: put it in quotes"
-    if kind in ("integer", "number", "boolean") and isinstance(value, str):
-        return f"{show(value)}: take the quotes away"
-    hint = nearest(value, schema["enum"]) if "enum" in schema and isinstance(value, str) else ""
+    hint = ""
+    if "enum" in schema:
+        hint = nearest(str(value), map(str, schema["enum"]))
+    elif kind == "string" and isinstance(value, bool | int | float):
+        hint = ": put it in quotes"
+    elif kind in ("integer", "number", "boolean") and isinstance(value, str) and re.match(_BARE, value):
+        hint = ": take the quotes away"
     return show(value) + hint
