@@ -13,9 +13,7 @@ workflow = Workflow("cytotoxicity")
 raw = workflow.raw
 
 film = workflow.add(RegisterDenoise, raw=raw)
-masks = workflow.add(
-    Cellpose, raw=raw, denoised=film.denoised, transforms=film.transforms, each="population"
-)
+masks = workflow.add(Cellpose, raw=raw, denoised=film.denoised, transforms=film.transforms, each="population")
 objects = workflow.add(Measure, raw=raw, transforms=film.transforms, labels=masks.labels)
 tracks = workflow.add(Trackmate, objects=objects.objects, each="population")
 touch = workflow.add(

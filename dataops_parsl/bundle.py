@@ -185,5 +185,7 @@ def open_run(path: str | Path) -> RunTables:
     """
     root = Path(path)
     if not (root / "run.json").exists():
-        raise UsageError(f"{root} is no run bundle: it has no run.json", "give a folder output/<workflow>/run_<id>")
+        raise UsageError(
+            f"{root} is no run bundle: it has no run.json", "give a folder output/<workflow>/run_<id>"
+        )
     return RunTables(Bundle(root))

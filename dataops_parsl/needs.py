@@ -113,7 +113,9 @@ class Assessor:
 
     def _why_missing(self, part: Part) -> str:
         prefix = part.stem + "."
-        if any(n.startswith(prefix) and n.endswith(".json") for n in self._listing[part.place.receipt.parent]):
+        if any(
+            n.startswith(prefix) and n.endswith(".json") for n in self._listing[part.place.receipt.parent]
+        ):
             return "input changed"
         if part.node not in self._why:
             self._why[part.node] = _compare(part.node)
@@ -133,7 +135,11 @@ def _compare(node: StepNode) -> str:
     now = node.described
     if before.get("version") != now["version"]:
         return f"code changed: version {before.get('version')} is now {now['version']}"
-    for group, word in (("parameters", "parameter"), ("identity", "library"), ("facts", "dataset.toml or population")):
+    for group, word in (
+        ("parameters", "parameter"),
+        ("identity", "library"),
+        ("facts", "dataset.toml or population"),
+    ):
         old, new = before.get(group, {}), now[group]
         changed = [k for k in {**old, **new} if old.get(k) != new.get(k)]
         if changed:

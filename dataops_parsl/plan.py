@@ -229,8 +229,8 @@ class Plan:
         return self._parts[node].values()
 
     def wanted(self) -> list[Part]:
-        """The parts that published tables and pictures are made of."""
-        outputs = [*self.workflow.tables.values(), *self.workflow.pictures]
+        """The parts that published tables and pictures are made of, and the goals."""
+        outputs = [*self.workflow.tables.values(), *self.workflow.pictures, *self.workflow.goals]
         found = {id(p): p for o in outputs for p in self.published(o.node, o.name)}
         return list(found.values())
 
@@ -387,7 +387,8 @@ def check_populations(config: Loaded, dataset: Dataset) -> None:
     if not config.config.populations:
         raise ConfigError(
             f"dataset {dataset.name!r} has no population, so nothing can be segmented",
-            f"write [populations.target] with segment, mask and diameter_um into {dataset.root / 'dataset.toml'}",
+            "write [populations.target] with segment, mask and diameter_um into "
+            f"{dataset.root / 'dataset.toml'}",
         )
     for name, population in config.config.populations.items():
         for channel in [*population.segment, *population.exclude]:

@@ -12,7 +12,17 @@ import sys
 from pathlib import Path
 from typing import Any
 
-LIBRARIES = ("numpy", "scipy", "scikit-image", "antspyx", "pyarrow", "zarr", "tifffile", "imagecodecs", "parsl")
+LIBRARIES = (
+    "numpy",
+    "scipy",
+    "scikit-image",
+    "antspyx",
+    "pyarrow",
+    "zarr",
+    "tifffile",
+    "imagecodecs",
+    "parsl",
+)
 _PACKAGE = Path(__file__).parent
 
 

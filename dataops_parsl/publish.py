@@ -39,7 +39,9 @@ def tables(plan: Plan) -> dict[str, pa.Table]:
 
 
 def _table(plan: Plan, output: Output, schema: Schema) -> pa.Table:
-    parts = [(p.place, r) for p in plan.published(output.node, output.name) if (r := read_receipt(p.place.receipt))]
+    parts = [
+        (p.place, r) for p in plan.published(output.node, output.name) if (r := read_receipt(p.place.receipt))
+    ]
     table = read_tables(parts, output.name, schema.arrow())
     if schema.key and table.num_rows:
         table = table.take(pc.sort_indices(table, sort_keys=[(k, "ascending") for k in schema.key]))
@@ -74,7 +76,11 @@ def fill(bundle: Bundle, plan: Plan) -> tuple[dict[str, pa.Table], list[Check]]:
     for name, table in made.items():
         bundle.write_table(name, parquet_bytes(table))
     for output in plan.workflow.pictures:
-        parts = [(p.place, r) for p in plan.published(output.node, output.name) if (r := read_receipt(p.place.receipt))]
+        parts = [
+            (p.place, r)
+            for p in plan.published(output.node, output.name)
+            if (r := read_receipt(p.place.receipt))
+        ]
         for row in read_tables(parts, output.name, None).to_pylist():
             bundle.write_figure(row["file"], row["data"])
     n_frames = {p: plan.n_frames[p] for p in plan.positions}

@@ -153,7 +153,9 @@ class Film:
 
     def _fact(self, name: str) -> Any:
         if name not in self._facts:
-            raise KeyError(f"this step reads the fact {name!r} without declaring it: @step(facts=({name!r},))")
+            raise KeyError(
+                f"this step reads the fact {name!r} without declaring it: @step(facts=({name!r},))"
+            )
         return self._facts[name]
 
     @property
@@ -256,7 +258,9 @@ def step(
     def mark(method: F) -> F:
         ports = tuple(p for p in inspect.signature(method).parameters if p not in _RESERVED)
         if extra := set(window or {}) - set(ports):
-            raise ValueError(f"{method.__qualname__} has a window for {sorted(extra)}, which it does not read")
+            raise ValueError(
+                f"{method.__qualname__} has a window for {sorted(extra)}, which it does not read"
+            )
         own = None if parameters is None else tuple(parameters)
         method._step = Step(  # type: ignore[attr-defined]
             method.__name__, scope, dict(gives), facts, dict(window or {}), ports, own
@@ -276,7 +280,9 @@ class _Restricted:
         cls = type(self._stage)
         if name in cls.model_fields:
             if name not in self._parameters:
-                raise KeyError(f"this step reads the parameter {name!r} without declaring it: @step(parameters=...)")
+                raise KeyError(
+                    f"this step reads the parameter {name!r} without declaring it: @step(parameters=...)"
+                )
             return getattr(self._stage, name)
         method = inspect.getattr_static(cls, name)
         if inspect.isfunction(method):

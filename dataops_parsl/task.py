@@ -6,6 +6,7 @@ small dicts; arrays go through scratch.
 
 from __future__ import annotations
 
+import contextlib
 import importlib
 import os
 import time
@@ -87,10 +88,8 @@ def _other_versions(expected: Mapping[str, str]) -> str:
 
 def _reset_peak_memory() -> None:
     # Peak memory of this task alone: a worker lives for many.
-    try:
+    with contextlib.suppress(OSError):
         Path("/proc/self/clear_refs").write_text("5")
-    except OSError:
-        pass
 
 
 def _peak_memory_mb() -> float | None:
@@ -155,10 +154,7 @@ class _Shell:
         inputs = {port: self._open(port) for port in self.step.ports}
         self._inherit()
         carry = self._previous_carry()
-        if self.step.scope in PER_FRAME:
-            outputs = self._per_frame(inputs, carry)
-        else:
-            outputs = self._whole(inputs)
+        outputs = self._per_frame(inputs, carry) if self.step.scope in PER_FRAME else self._whole(inputs)
         for stack in self.raw.values():
             for frame, reason in stack.unreadable.items():
                 if frame not in self.receipt.failed:
@@ -175,7 +171,13 @@ class _Shell:
         if isinstance(value, pa.Table):
             return publish_table(self.place, name, value)
         return publish_pixels(
-            self.place, self.task["position"], name, self.task["index"], self.frames[0], value, len(self.frames)
+            self.place,
+            self.task["position"],
+            name,
+            self.task["index"],
+            self.frames[0],
+            value,
+            len(self.frames),
         )
 
     # --- what is read
@@ -289,7 +291,9 @@ class _Shell:
         return given.for_channels(self.task["schemas"][name]).table(value, **constants)
 
     def _named(self, result: Any) -> Mapping[str, Any]:
-        if len(self.step.gives) == 1 and not (isinstance(result, Mapping) and set(result) == set(self.step.gives)):
+        if len(self.step.gives) == 1 and not (
+            isinstance(result, Mapping) and set(result) == set(self.step.gives)
+        ):
             return {next(iter(self.step.gives)): result}
         if set(result) != set(self.step.gives):
             raise ValueError(f"{self.step.name} gave {sorted(result)}, declared {sorted(self.step.gives)}")

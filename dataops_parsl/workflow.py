@@ -79,6 +79,7 @@ class Workflow:
     nodes: dict[str, Node] = field(default_factory=dict)
     tables: dict[str, Output] = field(default_factory=dict)
     pictures: list[Output] = field(default_factory=list)
+    goals: list[Output] = field(default_factory=list)
 
     @property
     def raw(self) -> Output:
@@ -130,7 +131,10 @@ class Workflow:
         return out
 
     def until(self, stage: str) -> Workflow:
-        """The part of the workflow that the stage needs, it included; publishes what is left."""
+        """The part of the workflow that the stage needs, it included; publishes what is left.
+
+        All that the stage itself gives is computed, published or not.
+        """
         if stage not in self.nodes:
             raise UsageError(
                 f"workflow {self.name!r} has no stage {stage!r}{nearest(stage, self.nodes)}",
@@ -147,6 +151,7 @@ class Workflow:
             {k: v for k, v in self.nodes.items() if k in keep},
             {k: v for k, v in self.tables.items() if v.node in keep},
             [o for o in self.pictures if o.node in keep],
+            [Output(stage, name) for name in self.nodes[stage].outputs],
         )
 
 
@@ -177,7 +182,8 @@ def load(project: Path, name: str) -> Workflow:
             f"there are {', '.join(files) or 'none'} in {project / 'apps'}",
         )
     spec = importlib.util.spec_from_file_location(f"dataops_parsl_app_{name}", files[name])
-    assert spec is not None and spec.loader is not None
+    assert spec is not None
+    assert spec.loader is not None
     module = importlib.util.module_from_spec(spec)
     try:
         spec.loader.exec_module(module)

@@ -20,7 +20,7 @@ CHANNELS = ("ctdr", "gfp", "pi")
 
 @pytest.fixture(scope="session")
 def test_data() -> Path:
-    """Real data with ground truth; not part of the project, since most of it is licensed for research only."""
+    """Real data with ground truth; not in the project, since most is licensed for research only."""
     place = os.environ.get("DATAOPS_PARSL_TEST_DATA", "")
     if not place or not Path(place).is_dir():
         pytest.skip("DATAOPS_PARSL_TEST_DATA names no folder of real test data")
@@ -57,7 +57,7 @@ def small_films(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-@pytest.fixture()
+@pytest.fixture
 def bare_project(tmp_path: Path) -> Project:
     """A project without datasets."""
     root = tmp_path / "project"
@@ -66,7 +66,7 @@ def bare_project(tmp_path: Path) -> Project:
     return Project(root)
 
 
-@pytest.fixture()
+@pytest.fixture
 def project(bare_project: Project, small_films: Path) -> Project:
     """A project with the dataset `small`, in batches of four frames."""
     from dataops_parsl.dataset import ingest
@@ -78,7 +78,7 @@ def project(bare_project: Project, small_films: Path) -> Project:
     return bare_project
 
 
-@pytest.fixture()
+@pytest.fixture
 def leaves_nothing(project: Project) -> Iterator[None]:
     """After the test no process of the project lives, whatever was killed in it."""
     yield

@@ -15,6 +15,27 @@ import psutil
 PROJECT = Path(__file__).parent.parent
 
 
+class Driver:
+    """A run in the background; what it prints goes to a file, so that it never waits for a reader."""
+
+    def __init__(self, command: list[str], output: Path) -> None:
+        self._output = output
+        with open(output, "w") as file:
+            self._process = subprocess.Popen(
+                command, stdout=file, stderr=subprocess.STDOUT, start_new_session=True
+            )
+        self.pid = self._process.pid
+
+    def wait(self, seconds: float = 300) -> int:
+        """Exit code, once it has ended."""
+        return self._process.wait(seconds)
+
+    @property
+    def output(self) -> str:
+        """What it has printed so far."""
+        return self._output.read_text()
+
+
 class Project:
     """A project folder of its own, and the command line in it, as a user would run it."""
 
@@ -35,15 +56,10 @@ class Project:
         assert "Traceback" not in output, output
         return output
 
-    def start(self, *arguments: str, **options: Any) -> subprocess.Popen[str]:
+    def start(self, *arguments: str) -> Driver:
         """Start in the background, in a process group of its own."""
-        return subprocess.Popen(
-            self.command(*arguments),
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            text=True,
-            start_new_session=True,
-            **options,
+        return Driver(
+            self.command(*arguments), self.root / f"driver-{len(list(self.root.glob('driver-*')))}.out"
         )
 
     def bundles(self, workflow: str = "cytotoxicity") -> list[Path]:
@@ -71,7 +87,11 @@ def processes_of(project: Path) -> list[psutil.Process]:
     found = []
     for process in psutil.process_iter(["pid", "cmdline", "status"]):
         words = " ".join(process.info["cmdline"] or [])
-        if str(project) in words and process.info["status"] != psutil.STATUS_ZOMBIE and process.pid != os.getpid():
+        if (
+            str(project) in words
+            and process.info["status"] != psutil.STATUS_ZOMBIE
+            and process.pid != os.getpid()
+        ):
             found.append(process)
     return found
 

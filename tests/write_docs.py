@@ -20,7 +20,9 @@ are the key.
 
 def text() -> str:
     """The whole page."""
-    return HEAD + "".join(_table(name, schema) for name, schema in load(PROJECT, "cytotoxicity").schemas().items())
+    return HEAD + "".join(
+        _table(name, schema) for name, schema in load(PROJECT, "cytotoxicity").schemas().items()
+    )
 
 
 def _table(name: str, schema: Schema) -> str:

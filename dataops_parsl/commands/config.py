@@ -6,7 +6,8 @@ import argparse
 from typing import Any
 
 from dataops_parsl.commands.setting import add_config_arguments, load_setting, open_dataset
-from dataops_parsl.config import write_default
+from dataops_parsl.config import find_project, write_default
+from dataops_parsl.config.words import dotted
 from dataops_parsl.stages import discover
 from dataops_parsl.storage.atomic import write_bytes
 
@@ -15,7 +16,9 @@ def add_parser(commands: Any) -> None:
     """Add ``config`` to the command line."""
     parser = commands.add_parser("config", help="show the effective configuration, or write its defaults")
     parser.add_argument(
-        "--write-default", action="store_true", help="write configs/config.def.toml from the models (make config)"
+        "--write-default",
+        action="store_true",
+        help="write configs/config.def.toml from the models (make config)",
     )
     add_config_arguments(parser)
     parser.set_defaults(execute=execute)
@@ -24,8 +27,6 @@ def add_parser(commands: Any) -> None:
 def execute(args: argparse.Namespace) -> int:
     """Print every effective value with the file that it came from."""
     if args.write_default:
-        from dataops_parsl.config import find_project
-
         path = find_project(None, args.project) / "configs" / "config.def.toml"
         write_bytes(path, write_default(discover()).encode())
         print(f"wrote {path}")
@@ -33,13 +34,13 @@ def execute(args: argparse.Namespace) -> int:
     setting = open_dataset(args)[1] if args.dataset else load_setting(args)
     origins = setting.config.origins
     for key, value in _leaves(setting.config.effective()):
-        print(f"{key} = {value!r}  # {origins.get(key, 'default')}")
+        print(f"{key} = {value!r}  # {origins[key]}")
     return 0
 
 
-def _leaves(value: Any, prefix: str = "") -> Any:
+def _leaves(value: Any, prefix: tuple[str, ...] = ()) -> Any:
     if not isinstance(value, dict):
-        yield prefix, value
+        yield dotted(prefix), value
         return
     for name, inner in value.items():
-        yield from _leaves(inner, f"{prefix}.{name}" if prefix else name)
+        yield from _leaves(inner, (*prefix, name))

@@ -27,10 +27,18 @@ def add_parser(commands: Any) -> None:
     add = actions.add_parser("add", help="take a folder or files in as a dataset")
     add.add_argument("source", type=Path, nargs="+", help="a folder, or files")
     add.add_argument("--name", required=True, help="name of the dataset")
-    add.add_argument("--link", action="store_true", help="leave the files where they are; they are never written")
-    add.add_argument("--description", type=Path, metavar="FILE", help="a dataset.toml (default: the one in the source)")
     add.add_argument(
-        "--exclude", action="append", default=[], metavar="POSITION:FRAME[:REASON]", help="leave a frame out, with a reason"
+        "--link", action="store_true", help="leave the files where they are; they are never written"
+    )
+    add.add_argument(
+        "--description", type=Path, metavar="FILE", help="a dataset.toml (default: the one in the source)"
+    )
+    add.add_argument(
+        "--exclude",
+        action="append",
+        default=[],
+        metavar="POSITION:FRAME[:REASON]",
+        help="leave a frame out, with a reason",
     )
     add.add_argument("--z-projection", choices=["max", "mean"], help="how a Z stack becomes one image")
     add.set_defaults(execute=_add)
@@ -48,7 +56,12 @@ def add_parser(commands: Any) -> None:
 
     demo = actions.add_parser("demo", help="write the simulated demo, with its truth beside it")
     demo.add_argument("--name", default="demo")
-    demo.add_argument("--format", choices=get_args(Format), default=get_args(Format)[0], help="file format (default: %(default)s)")
+    demo.add_argument(
+        "--format",
+        choices=get_args(Format),
+        default=get_args(Format)[0],
+        help="file format (default: %(default)s)",
+    )
     demo.set_defaults(execute=_demo)
     for action in (add, proposal, listing, check, demo):
         add_project_argument(action)
@@ -73,7 +86,9 @@ def _add(args: argparse.Namespace) -> int:
         progress=_progress,
     )
     frames = sum(p.n_frames for p in made.positions.values())
-    print(f"{made.name}: {len(made.positions)} positions, {frames} frames, channels {', '.join(made.channels)}")
+    print(
+        f"{made.name}: {len(made.positions)} positions, {frames} frames, channels {', '.join(made.channels)}"
+    )
     for note in made.notes:
         print(f"  note: {note}")
     print(f"python -m dataops_parsl run --dataset {made.name}")
@@ -84,7 +99,10 @@ def _excluded(text: str) -> tuple[tuple[str, int], str]:
     position, _, rest = text.partition(":")
     frame, _, reason = rest.partition(":")
     if not position or not frame.isdigit():
-        raise UsageError(f"--exclude {text!r} is not POSITION:FRAME or POSITION:FRAME:REASON", "as in --exclude P1:17:focus")
+        raise UsageError(
+            f"--exclude {text!r} is not POSITION:FRAME or POSITION:FRAME:REASON",
+            "as in --exclude P1:17:focus",
+        )
     return (position, int(frame)), reason or "excluded by hand"
 
 
@@ -117,7 +135,15 @@ def _row(row: DatasetRow) -> tuple[str, ...]:
         return (row.name, "", "", "", "", "", row.problem)
     size = f"{(row.size_bytes or 0) / 1e6:.1f} MB"
     linked = "linked" if row.linked else ""
-    return (row.name, str(row.positions), str(row.frames), ", ".join(row.channels), size, row.fingerprint or "", linked)
+    return (
+        row.name,
+        str(row.positions),
+        str(row.frames),
+        ", ".join(row.channels),
+        size,
+        row.fingerprint or "",
+        linked,
+    )
 
 
 def _verify(args: argparse.Namespace) -> int:

@@ -82,7 +82,10 @@ def _write(data_root: Path, name: str, format: str) -> None:
             cache[position, index] = render(films[position], index)
         return cache[position, index][channel]
 
-    with tempfile.TemporaryDirectory(dir=data_root, prefix=f".{name}.rendering-") as temporary, place_errors(data_root):
+    with (
+        tempfile.TemporaryDirectory(dir=data_root, prefix=f".{name}.rendering-") as temporary,
+        place_errors(data_root),
+    ):
         source = Path(temporary) / "films"
         positions = {p: film.scene.n_frames for p, film in films.items()}
         size = scene.pixel_size_um
@@ -137,7 +140,9 @@ def compare(dataset: Dataset, tables: dict[str, pa.Table]) -> str:
 class _Comparison:
     """Found tables of one position against its truth."""
 
-    def __init__(self, found: dict[str, Rows], truth: dict[str, Rows], pixel_size_um: tuple[float, float]) -> None:
+    def __init__(
+        self, found: dict[str, Rows], truth: dict[str, Rows], pixel_size_um: tuple[float, float]
+    ) -> None:
         self.found, self.size_um = found, pixel_size_um
         self.last_frame = int(found["frames"]["frame"].max())
         self.truth = {name: rows.where(_until(rows, self.last_frame)) for name, rows in truth.items()}
@@ -155,8 +160,12 @@ class _Comparison:
     def _drift(self) -> tuple[str, str, str, str]:
         mine, true = self.found["frames"], self.truth["drift"]
         error = scores.shift_error_px(_pairs(mine, "dy_px", "dx_px"), _pairs(true, "dy_px", "dx_px"))
-        ends = [f"{np.hypot(r['dy_px'][-1], r['dx_px'][-1]):.1f} px" for r in (mine, true)]
-        return ("  drift at the end", *ends, f"error {error.median_px:.2f} px median, {error.max_px:.2f} largest")
+        found_end, true_end = (f"{np.hypot(r['dy_px'][-1], r['dx_px'][-1]):.1f} px" for r in (mine, true))
+        return (
+            "  drift at the end",
+            *ends,
+            f"error {error.median_px:.2f} px median, {error.max_px:.2f} largest",
+        )
 
     def _cells(self, population: str) -> list[tuple[str, str, str, str]]:
         cells = self.found["cells"].where(self.found["cells"]["population"] == population)
@@ -171,7 +180,10 @@ class _Comparison:
         right = int((matching >= 0).sum())
         f1 = 2 * right / max(len(cells) + len(true), 1)
         self.identity[population] = scores.identities(cells["track_id"], true["cell_id"], matching)
-        edges = scores.track_edges(cells["frame"], cells["track_id"]), scores.track_edges(true["frame"], true["cell_id"])
+        edges = (
+            scores.track_edges(cells["frame"], cells["track_id"]),
+            scores.track_edges(true["frame"], true["cell_id"]),
+        )
         links = scores.edge_f1(*edges, matching)
         return [
             (f"  {population} objects", str(len(cells)), str(len(true)), f"F1 {f1:.3f}"),

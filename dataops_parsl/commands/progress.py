@@ -74,7 +74,9 @@ class Progress:
 
     def _draw(self, force: bool = False) -> None:
         now = time.monotonic()
-        if not self._total or (not force and now - self._last < (DRAW_EVERY_S if self._live else PLAIN_EVERY_S)):
+        if not self._total or (
+            not force and now - self._last < (DRAW_EVERY_S if self._live else PLAIN_EVERY_S)
+        ):
             return
         self._last = now
         if self._live:

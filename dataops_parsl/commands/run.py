@@ -33,11 +33,21 @@ MAX_ROUNDS = 8
 def add_parser(commands: Any) -> None:
     """Add ``run`` to the command line."""
     parser = commands.add_parser("run", help="run a workflow, computing only what is missing")
-    parser.add_argument("workflow", nargs="?", default="cytotoxicity", help="a file in apps/ (default: %(default)s)")
+    parser.add_argument(
+        "workflow", nargs="?", default="cytotoxicity", help="a file in apps/ (default: %(default)s)"
+    )
     parser.add_argument("--workers", type=_positive, metavar="N", help="workers at once")
-    parser.add_argument("--frames", type=_positive, metavar="N", help="at most N frames a position, in whole batches")
+    parser.add_argument(
+        "--frames", type=_positive, metavar="N", help="at most N frames a position, in whole batches"
+    )
     parser.add_argument("--until", metavar="STAGE", help="stop after this stage")
-    parser.add_argument("--force", metavar="STAGE", action="append", default=[], help="compute this stage anew, and all after it")
+    parser.add_argument(
+        "--force",
+        metavar="STAGE",
+        action="append",
+        default=[],
+        help="compute this stage anew, and all after it",
+    )
     parser.add_argument("--dry-run", action="store_true", help="say what would be computed, and why")
     add_config_arguments(parser)
     parser.set_defaults(execute=execute)
@@ -82,7 +92,8 @@ def _known_stages(stages: list[str], flow: workflow.Workflow) -> list[str]:
 
 def _extent(plan: Plan) -> str:
     positions, frames = len(plan.positions), sum(plan.n_frames.values())
-    return f"{positions} position{'s' * (positions != 1)}, {frames} frames, populations {', '.join(plan.populations)}"
+    plural = "s" * (positions != 1)
+    return f"{positions} position{plural}, {frames} frames, populations {', '.join(plan.populations)}"
 
 
 def _dry_run(needs: Needs, plan: Plan) -> int:
@@ -141,7 +152,7 @@ def _compute_and_seal(
             progress.close()
             raise InterruptedRunError(
                 f"{error.message}; what was computed is kept",
-                f"the same command goes on from there: {' '.join(['python -m dataops_parsl', *sys.argv[1:]])}",
+                f"the same command goes on from there: python -m dataops_parsl {' '.join(sys.argv[1:])}",
             ) from None
         progress.close()
         verdict = "partial" if failures else "accepted" if all(c.ok for c in checks) else "rejected"
@@ -262,7 +273,7 @@ def _partial(failures: list[dict[str, Any]], bundle: Bundle) -> PartialError:
         lines.append(f"  and {len(failures) - 10} more, in {bundle.root / 'run.json'}")
     return PartialError(
         "\n".join([f"partial: {len(failures)} failed, everything else is in {bundle.root}", *lines]),
-        "mend or exclude what is named (dataset add --exclude position:frame) and run the same command again; "
+        "mend or exclude what is named (dataset add --exclude position:frame), then run the same command; "
         f"events: {bundle.events}",
     )
 
@@ -284,6 +295,3 @@ def _stop_signals() -> Iterator[None]:
 
 def _say(text: str) -> None:
     print(text, flush=True)
-
-
-

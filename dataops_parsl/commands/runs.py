@@ -33,8 +33,21 @@ def execute(args: argparse.Namespace) -> int:
     return 0
 
 
-def _row(bundle: Bundle) -> tuple[str, ...]:
+def _row(bundle: Bundle) -> tuple[str, str, str, str, str, str]:
     facts = bundle.facts
-    state = facts.get("verdict") if bundle.sealed else "running" if bundle.live else facts.get("status", "damaged")
+    state = (
+        facts.get("verdict")
+        if bundle.sealed
+        else "running"
+        if bundle.live
+        else facts.get("status", "damaged")
+    )
     wall = duration(facts["wall_s"]) if "wall_s" in facts else ""
-    return (bundle.id, bundle.root.parent.name, facts.get("dataset", {}).get("name", ""), state, wall, str(bundle.root))
+    return (
+        bundle.id,
+        bundle.root.parent.name,
+        facts.get("dataset", {}).get("name", ""),
+        state,
+        wall,
+        str(bundle.root),
+    )

@@ -25,7 +25,10 @@ class Setting:
 def add_project_argument(parser: argparse.ArgumentParser) -> None:
     """Add ``--project``."""
     parser.add_argument(
-        "--project", type=Path, metavar="DIR", help="project folder (default: the nearest parent with configs/)"
+        "--project",
+        type=Path,
+        metavar="DIR",
+        help="project folder (default: the nearest parent with configs/)",
     )
 
 
@@ -33,13 +36,22 @@ def add_config_arguments(parser: argparse.ArgumentParser) -> None:
     """Add what chooses and overrides the configuration."""
     add_project_argument(parser)
     parser.add_argument("--dataset", metavar="NAME", help="dataset (default: dataset.name, which is demo)")
-    parser.add_argument("--site", metavar="SITE", help="a file in configs/sites (default: site.name, which is laptop)")
     parser.add_argument(
-        "--set", dest="sets", action="append", default=[], metavar="KEY=VALUE", help="override one key of the configuration"
+        "--site", metavar="SITE", help="a file in configs/sites (default: site.name, which is laptop)"
+    )
+    parser.add_argument(
+        "--set",
+        dest="sets",
+        action="append",
+        default=[],
+        metavar="KEY=VALUE",
+        help="override one key of the configuration",
     )
 
 
-def load_setting(args: argparse.Namespace, dataset_layer: tuple[Path, dict[str, Any]] | None = None) -> Setting:
+def load_setting(
+    args: argparse.Namespace, dataset_layer: tuple[Path, dict[str, Any]] | None = None
+) -> Setting:
     """Load the configuration as the command line asks for it."""
     project = find_project(None, args.project)
     flags = {
@@ -68,5 +80,5 @@ def open_dataset(args: argparse.Namespace) -> tuple[Dataset, Setting]:
     if name == "demo":
         ensure_demo(paths.data_root)
     dataset = Dataset.open(find(name, paths.data_root, paths.legacy_root))
-    layer = dataset.description.model_dump(mode="json", include={"populations"})
+    layer = dataset.description.model_dump(mode="json", include={"populations"}, exclude_unset=True)
     return dataset, load_setting(args, (dataset.root / "dataset.toml", layer["populations"]))

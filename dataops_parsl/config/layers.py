@@ -106,11 +106,14 @@ class Reader:
 
     def file(self, path: Path, origin: str) -> dict[str, Any]:
         """The tables of a TOML file; none where it cannot be read, which is noted."""
+        text = ""
         try:
-            return tomllib.loads(path.read_text(encoding="utf-8"))
+            text = path.read_text(encoding="utf-8")
+            return tomllib.loads(text)
         except tomllib.TOMLDecodeError as error:
             what, _, where = str(error).rpartition(" (at ")
-            where = where.removesuffix(")").replace("end of document", "at its end")
+            where = where.removesuffix(")")
+            where = where.replace("end of document", f"line {len(text.rstrip().splitlines())}")
             self.problems.add(f"{origin}, {where}", (), f": this is not TOML: {what[:1].lower()}{what[1:]}")
         except UnicodeDecodeError as error:
             self.problems.add(origin, (), f" is not UTF-8 text: byte {error.start} is wrong")

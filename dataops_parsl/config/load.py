@@ -167,7 +167,9 @@ def _checked(
         at = ("resources", cls.name)
         whole = merge.under("resources", "default") | merge.under(*at)
         resources[cls.name] = merge.model(Resources, whole, at, own=resources["default"] is None)
-    roots = _roots(project, settings.paths, merge) if settings else None
+    # Checked alone too, so that a wrong key elsewhere does not hide a wrong root.
+    paths = merge.model(Paths, merge.under("paths"), ("paths",))
+    roots = _roots(project, paths, merge) if paths else None
     merge.problems.stop()
     # Where one is None, a problem was noted, and stop() raised.
     assert settings is not None

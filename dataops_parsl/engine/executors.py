@@ -116,7 +116,9 @@ class Pool:
                     os.killpg(group, signal.SIGKILL)
         self._dfk = None
 
-    def submit(self, name: str, function: Callable[[dict[str, Any]], dict[str, Any]], task: dict[str, Any]) -> Any:
+    def submit(
+        self, name: str, function: Callable[[dict[str, Any]], dict[str, Any]], task: dict[str, Any]
+    ) -> Any:
         """Submit one task as a Parsl python_app of this name; returns its future."""
         if name not in self._apps:
             app = _named(function, name)

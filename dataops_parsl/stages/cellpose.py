@@ -72,13 +72,14 @@ class Cellpose(Stage):
                     f"stages.cellpose.labels_channel = {self.labels_channel!r} carries no masks"
                     f"{nearest(self.labels_channel, carriers)}",
                     f"channels with masks: {', '.join(carriers) or 'none'}; "
-                    "mark one in dataset.toml by labels = \"<population>\"",
+                    'mark one in dataset.toml by labels = "<population>"',
                 )
             return self.labels_channel
         own = [n for n in carriers if film.channels[n].labels == film.population_name]
         if not own:
             raise ConfigError(
-                f"stages.cellpose.backend = 'labels', but no channel carries masks of {film.population_name!r}",
+                "stages.cellpose.backend = 'labels', but no channel carries masks of "
+                f"{film.population_name!r}",
                 f'write labels = "{film.population_name}" at a channel in dataset.toml',
             )
         return own[0]

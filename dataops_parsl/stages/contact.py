@@ -26,7 +26,9 @@ CONTACTS = Schema(
         Column("label_a", "int64", "label of the first object", key=True, low=1),
         Column("population_b", "string", "population of the second object", key=True),
         Column("label_b", "int64", "label of the second object", key=True, low=1),
-        Column("gap_um", "float64", "smallest distance of pixel centres; 0 if a pixel is shared", "µm", low=0),
+        Column(
+            "gap_um", "float64", "smallest distance of pixel centres; 0 if a pixel is shared", "µm", low=0
+        ),
         Column("overlap_px", "int64", "shared pixels", "px", low=0),
     ),
     tuple(
@@ -57,7 +59,9 @@ CONTACT_EVENTS = Schema(
         Column("end_s", "float64", "time of the first frame after the last one in contact", "s"),
         Column("n_frames", "int64", "frames in contact, bridged ones not counted", low=1),
         Column("min_gap_um", "float64", "smallest gap during the event", "µm", low=0),
-        Column("start_reason", "string", "contact, or why the start was not seen: film, edge, lost, division"),
+        Column(
+            "start_reason", "string", "contact, or why the start was not seen: film, edge, lost, division"
+        ),
         Column("end_reason", "string", "separated, or why the end was not seen: film, edge, lost, division"),
     ),
     tuple(
@@ -113,7 +117,12 @@ class Contact(Stage):
             raise ValueError(f"store_um {self.store_um} must not be below radius_um {self.radius_um}")
         return self
 
-    @step(scope="batch", gives={"contacts": CONTACTS}, facts=("pixel_size_um",), parameters=("store_um", "same_population"))
+    @step(
+        scope="batch",
+        gives={"contacts": CONTACTS},
+        facts=("pixel_size_um",),
+        parameters=("store_um", "same_population"),
+    )
     def pairs(self, film: Film, frame: int, labels: Mapping[str, Stack]) -> dict[str, Any]:
         """All pairs of one frame up to `store_um`; needs no tracks."""
         images = {name: image for name, stack in labels.items() if (image := stack[frame]) is not None}
@@ -185,7 +194,7 @@ class Contact(Stage):
 
 
 def end_time_s(film: Film, frame: int) -> float:
-    """Time at which a run that was last seen in `frame` is over: that of the next frame, or one interval on."""
+    """Time at which a run that was last seen in `frame` is over: the next frame's, or one interval on."""
     times = film.time_s
     if frame + 1 in times:
         return times[frame + 1]

@@ -90,7 +90,9 @@ class Killing(Stage):
                 "stages.killing.threshold_count"
             )
         else:
-            mine = (objects["population"] == self.targets) & np.isin(objects["position_id"].astype(str), controls)
+            mine = (objects["population"] == self.targets) & np.isin(
+                objects["position_id"].astype(str), controls
+            )
             mine &= ~objects["touches_edge"].astype(bool)
             found = fates.control_threshold(objects[f"p95_bg_{channel}"][mine], self.n_mads)
             value = found if np.isfinite(found) else None
@@ -142,7 +144,9 @@ class Killing(Stage):
             )
             cells["step_speed_um_min"][mine] = moved.step_speed_um_min
             judged = population == self.targets and np.isfinite(threshold)
-            for row, of_track in enumerate(_groups(mine, track[mine], objects["frame"][mine], moved.track_id)):
+            for row, of_track in enumerate(
+                _groups(mine, track[mine], objects["frame"][mine], moved.track_id)
+            ):
                 fate = _UNKNOWN
                 if judged:
                     usable = ~objects["touches_edge"][of_track].astype(bool)
@@ -151,13 +155,21 @@ class Killing(Stage):
                     )
                     cells["alive"][of_track] = _alive(fate, usable, score[of_track])
                 ends = time_s[of_track[0]], time_s[of_track[-1]]
-                _add_track(tracks, population, known, row, moved, ends, len(of_track), film, objects, of_track)
+                _add_track(
+                    tracks, population, known, row, moved, ends, len(of_track), film, objects, of_track
+                )
                 _add_fate(tracks, fate, judged, time_s, of_track)
                 if judged and fate.death >= 0 and not fate.dead_at_entry:
                     at = of_track[fate.death]
                     self._add_death(
-                        deaths, candidates, contact_events, population, int(moved.track_id[row]),
-                        int(objects["frame"][at]), float(time_s[at]), float(time_s[of_track[fate.last_alive]]),
+                        deaths,
+                        candidates,
+                        contact_events,
+                        population,
+                        int(moved.track_id[row]),
+                        int(objects["frame"][at]),
+                        float(time_s[at]),
+                        float(time_s[of_track[fate.last_alive]]),
                     )
         return {"cells": cells, "tracks": tracks, "deaths": deaths, "death_candidates": candidates}
 
@@ -175,12 +187,11 @@ class Killing(Stage):
         seen = _by_effector(events, population, track_id, self.effectors, time_s, 60 * self.window_min)
         total = sum(contact for contact, _ in seen.values())
         for effector, (contact_s, lag_s) in sorted(seen.items()):
-            values = (population, track_id, self.effectors, effector, contact_s, lag_s, contact_s / total)
-            for column, value in zip(candidates.values(), values, strict=True):
-                column.append(value)
-        values = (population, track_id, frame, time_s, last_alive_s, len(seen))
-        for column, value in zip(deaths.values(), values, strict=True):
-            column.append(value)
+            _append(
+                candidates,
+                (population, track_id, self.effectors, effector, contact_s, lag_s, contact_s / total),
+            )
+        _append(deaths, (population, track_id, frame, time_s, last_alive_s, len(seen)))
 
     @step(scope="dataset", gives={"positions": POSITIONS}, facts=("plate", "n_frames"), parameters=())
     def describe(self, films: Mapping[str, Film]) -> dict[str, Any]:
@@ -216,7 +227,10 @@ class Killing(Stage):
         known = bool(np.isfinite(threshold))
         out: dict[str, list[Any]] = {c.name: [] for c in SUMMARY.columns}
         for level, name, positions in groups:
-            own = {id(t): t.where(np.isin(t["position_id"].astype(str), positions)) for t in (tracks, deaths, contact_events)}
+            own = {
+                id(t): t.where(np.isin(t["position_id"].astype(str), positions))
+                for t in (tracks, deaths, contact_events)
+            }
             track, death, event = own[id(tracks)], own[id(deaths)], own[id(contact_events)]
             targets = track["population"] == self.targets
             at_entry = int(np.sum(track["dead_at_entry"][targets] == True)) if known else None  # noqa: E712 - nullable
@@ -227,16 +241,27 @@ class Killing(Stage):
             ]
             plates = [films[p].plate for p in positions]
             values = (
-                level, name, _common(plates, "condition"), _common(plates, "control"), len(positions),
-                int(targets.sum()), int((track["population"] == self.effectors).sum()), sum(mixed), at_entry,
+                level,
+                name,
+                _common(plates, "condition"),
+                _common(plates, "control"),
+                len(positions),
+                int(targets.sum()),
+                int((track["population"] == self.effectors).sum()),
+                sum(mixed),
+                at_entry,
                 len(death) if known else None,
                 int((death["n_candidates"] > 0).sum()) if known else None,
                 len(death) / at_risk if known and at_risk else None,
                 float(threshold),
             )
-            for column, value in zip(out.values(), values, strict=True):
-                column.append(value)
+            _append(out, values)
         return out
+
+
+def _append(columns: dict[str, list[Any]], values: tuple[Any, ...]) -> None:
+    for column, value in zip(columns.values(), values, strict=True):
+        column.append(value)
 
 
 def _common(plates: list[dict[str, Any]], name: str) -> Any:
@@ -329,7 +354,11 @@ def _add_track(
 
 
 def _add_fate(
-    tracks: dict[str, list[Any]], fate: fates.Fate, judged: bool, time_s: NDArray[np.float64], rows: NDArray[np.int64]
+    tracks: dict[str, list[Any]],
+    fate: fates.Fate,
+    judged: bool,
+    time_s: NDArray[np.float64],
+    rows: NDArray[np.int64],
 ) -> None:
     died = fate.death >= 0 and not fate.dead_at_entry
     tracks["dead"].append(fate.death >= 0 if judged else None)

@@ -39,10 +39,18 @@ CELLS = Schema(
         *OBJECT_KEY,
         Column("track_id", "int64", "its track", low=1),
         *OBJECT_COLUMNS,
-        Column("step_speed_um_min", "float64", "displacement over real time since the track's last object", "µm/min", low=0),
+        Column(
+            "step_speed_um_min",
+            "float64",
+            "displacement over real time since the track's last object",
+            "µm/min",
+            low=0,
+        ),
         Column("in_contact", "bool", "whether another population's cell is within the contact radius"),
         Column("n_contacts", "int64", "objects within the contact radius", low=0),
-        Column("death_score", "float64", "95th percentile of the death channel, background subtracted", "count"),
+        Column(
+            "death_score", "float64", "95th percentile of the death channel, background subtracted", "count"
+        ),
         Column("alive", "bool", "whether its target is alive; null where that is unknown"),
     ),
     (_OWN_TRACK, Reference("frames", (("position_id", "position_id"), ("frame", "frame")))),
@@ -95,7 +103,9 @@ CANDIDATES = Schema(
         Column("effector_track_id", "int64", "its track", key=True, low=1),
         Column("contact_s", "float64", "time in contact within the window", "s", low=0),
         Column("lag_s", "float64", "from the last contact to the death", "s", low=0),
-        Column("credit_frac", "float64", "contact_s over the sum of all candidates", "frac", low=0, high=1.0001),
+        Column(
+            "credit_frac", "float64", "contact_s over the sum of all candidates", "frac", low=0, high=1.0001
+        ),
     ),
     (
         Reference("deaths", _OWN_TRACK.columns),
@@ -124,7 +134,9 @@ SUMMARY = Schema(
         Column("n_dead_at_entry", "int64", "targets that were dead when first seen", low=0),
         Column("n_deaths", "int64", "targets that were seen to die; null where death is unknown", low=0),
         Column("n_with_candidates", "int64", "deaths with an effector in contact before", low=0),
-        Column("death_frac", "float64", "deaths over targets that were not dead at entry", "frac", low=0, high=1),
+        Column(
+            "death_frac", "float64", "deaths over targets that were not dead at entry", "frac", low=0, high=1
+        ),
         Column("death_threshold_count", "float64", "the dataset's threshold; null for none", "count"),
     ),
 )

@@ -10,8 +10,8 @@ from numpy.typing import NDArray
 from pydantic import Field
 
 from dataops_parsl.algorithms import background as backgrounds
-from dataops_parsl.algorithms import shift as drift
 from dataops_parsl.algorithms import measure as measuring
+from dataops_parsl.algorithms import shift as drift
 from dataops_parsl.stage import Film, Stack, Stage, step
 from dataops_parsl.stages.register_denoise import shift_at
 from dataops_parsl.tables import Column, Rows, Schema
@@ -31,7 +31,9 @@ OBJECT_COLUMNS = (
     Column("perimeter_um", "float64", "length of the outline", "µm", low=0),
     Column("major_axis_um", "float64", "long axis of the ellipse of equal second moments", "µm", low=0),
     Column("minor_axis_um", "float64", "short axis of that ellipse", "µm", low=0),
-    Column("eccentricity_frac", "float64", "eccentricity of that ellipse, 0 for a circle", "frac", low=0, high=1),
+    Column(
+        "eccentricity_frac", "float64", "eccentricity of that ellipse, 0 for a circle", "frac", low=0, high=1
+    ),
     Column("solidity_frac", "float64", "area over the area of the convex hull", "frac", low=0, high=1.0001),
     Column("touches_edge", "bool", "touches the border or pixels that the registration had to invent"),
     Column("mean_raw_{channel}", "float64", "mean acquired count in {channel}", "count"),
@@ -91,7 +93,12 @@ class Measure(Stage):
         return {name: np.concatenate(many) if many else [] for name, many in columns.items()}
 
     def _counts(
-        self, image: NDArray[Any] | None, shift: drift.Shift, cells: NDArray[np.bool_], valid: NDArray[np.bool_], size_um: float
+        self,
+        image: NDArray[Any] | None,
+        shift: drift.Shift,
+        cells: NDArray[np.bool_],
+        valid: NDArray[np.bool_],
+        size_um: float,
     ) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
         if image is None:  # this channel was not acquired in this frame
             unknown = np.full(cells.shape, np.nan, np.float32)

@@ -63,7 +63,9 @@ class Overlays(Stage):
         for frame in self.shown_frames(len(film.frames)):
             images = {p: _together(denoised, channels, frame) for p, channels in film.segments.items()}
             masks = {p: stack[frame] for p, stack in labels.items()}
-            if any(i is None for i in images.values()) or any(m is None for m in masks.values()):
+            seen = {p: i for p, i in images.items() if i is not None}
+            found = {p: m for p, m in masks.items() if m is not None}
+            if len(seen) < len(images) or len(found) < len(masks):  # the frame failed
                 continue
             here = cells.at(frame)
             where = {
@@ -83,8 +85,8 @@ class Overlays(Stage):
             dead = np.flatnonzero(here["alive"] == False)  # noqa: E712 - nullable
             panels.append(
                 Panel(
-                    images,
-                    masks,
+                    seen,
+                    found,
                     tails=self._tails(cells, frame, (size_y, size_x)),
                     contacts=[(where[a], where[b]) for a, b in pairs if a in where and b in where],
                     dead=[(here["y_um"][i] / size_y, here["x_um"][i] / size_x) for i in dead],
@@ -105,7 +107,11 @@ class Overlays(Stage):
         names, tracks = recent["population"].astype(str)[order], recent["track_id"][order]
         new = np.flatnonzero((names[1:] != names[:-1]) | (tracks[1:] != tracks[:-1])) + 1
         starts = [0, *new.tolist()] if len(order) else []
-        return [(str(names[s]), part) for s, part in zip(starts, np.split(points, new), strict=False) if len(part) > 1]
+        return [
+            (str(names[s]), part)
+            for s, part in zip(starts, np.split(points, new), strict=False)
+            if len(part) > 1
+        ]
 
     @step(
         scope="dataset",
@@ -159,7 +165,8 @@ def _together(denoised: Mapping[str, Stack], channels: tuple[str, ...], frame: i
     images = [denoised[c][frame] for c in channels]
     if any(i is None for i in images):
         return None
-    return np.sum([np.asarray(i, np.float32) for i in images if i is not None], axis=0)
+    total: NDArray[Any] = np.sum([np.asarray(i, np.float32) for i in images if i is not None], axis=0)
+    return total
 
 
 def _per_frame(cells: Rows, mask: NDArray[np.bool_], n_frames: int) -> NDArray[np.float64]:

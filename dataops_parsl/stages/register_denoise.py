@@ -24,7 +24,9 @@ _DRIFT = (
     Column("dy_px", "float64", "drift of the content since the first frame, down", "px"),
     Column("dx_px", "float64", "drift of the content since the first frame, to the right", "px"),
     Column("angle_deg", "float64", "rotation of the content since the first frame", "deg"),
-    Column("confidence", "float64", "correlation with the reference after alignment", "frac", low=0, high=1.0001),
+    Column(
+        "confidence", "float64", "correlation with the reference after alignment", "frac", low=0, high=1.0001
+    ),
 )
 _FRAME_KEY = (
     Column("position_id", "string", "field of view", key=True),
@@ -207,7 +209,7 @@ class RegisterDenoise(Stage):
     )
     def apply(
         self, film: Film, frame: int, raw: Mapping[str, Stack], transforms: Rows
-    ) -> dict[str, NDArray[Any]]:
+    ) -> dict[str, dict[str, NDArray[Any]]]:
         """Denoise, then move, the channels that are segmented; invented pixels get the median."""
         shift = shift_at(transforms, frame)
         out = {}
@@ -230,7 +232,11 @@ class RegisterDenoise(Stage):
             columns[name] = [None if i is None else transforms[name][i] for i in index]
         columns["valid"] = [False if i is None else bool(transforms["valid"][i]) for i in index]
         columns["reason"] = [
-            f"excluded: {excluded[f]}" if f in excluded else "failed" if i is None else transforms["reason"][i]
+            f"excluded: {excluded[f]}"
+            if f in excluded
+            else "failed"
+            if i is None
+            else transforms["reason"][i]
             for f, i in zip(frames, index, strict=True)
         ]
         return {**columns, "position_id": [film.position_id] * len(frames)}

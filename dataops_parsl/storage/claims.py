@@ -65,7 +65,7 @@ def is_live(path: Path) -> bool:
         return time.time() - float(lease["heartbeat"]) < SILENCE_S
     try:
         process = psutil.Process(lease["pid"])
-        return (
+        return bool(
             abs(process.create_time() - lease["process_started"]) < 1.0
             and process.status() != psutil.STATUS_ZOMBIE
         )

@@ -36,7 +36,12 @@ def array_path(folder: Path, position: str, output: str, channel: str) -> Path:
 
 
 def ensure_array(
-    path: Path, n_frames: int, shape_px: Sequence[int], dtype: str, batch_frames: int, pixel_size_um: Sequence[float]
+    path: Path,
+    n_frames: int,
+    shape_px: Sequence[int],
+    dtype: str,
+    batch_frames: int,
+    pixel_size_um: Sequence[float],
 ) -> None:
     """Create the array, or grow it to `n_frames`; never shrink or empty it. Called by the driver only."""
     with place_errors(path):
@@ -82,7 +87,13 @@ def _open(path: Path, mode: Any) -> Any:
 
 
 def publish_pixels(
-    place: PartPlace, position: str, output: str, index: int, first_frame: int, frames: Mapping[str, Mapping[int, Any]], n_frames: int
+    place: PartPlace,
+    position: str,
+    output: str,
+    index: int,
+    first_frame: int,
+    frames: Mapping[str, Mapping[int, Any]],
+    n_frames: int,
 ) -> dict[str, Any]:
     """Write a batch as one shard per channel and return its entry for the receipt.
 
@@ -115,14 +126,17 @@ def publish_pixels(
 def _as_stored(image: NDArray[Any], dtype: np.dtype[Any]) -> NDArray[Any]:
     """Round, do not cut, where counts are stored as integers."""
     if dtype.kind == "u" and image.dtype.kind == "f":
-        return np.rint(image).clip(0, np.iinfo(dtype).max)
+        rounded: NDArray[Any] = np.rint(image).clip(0, np.iinfo(dtype).max)
+        return rounded
     return image
 
 
 class StoredStack:
     """Frames of one channel of a step, read through receipts: a `Stack`."""
 
-    def __init__(self, parts: Sequence[tuple[PartPlace, Receipt]], position: str, output: str, channel: str) -> None:
+    def __init__(
+        self, parts: Sequence[tuple[PartPlace, Receipt]], position: str, output: str, channel: str
+    ) -> None:
         self._path: Path | None = None
         self._digest: dict[int, tuple[str, PartPlace]] = {}
         for place, receipt in parts:

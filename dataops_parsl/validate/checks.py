@@ -39,7 +39,11 @@ def check_tables(
             continue
         problems = schema.problems(tables[name])
         checks.append(
-            Check(f"{name}: schema and keys", not problems, "; ".join(problems) or f"{tables[name].num_rows} rows")
+            Check(
+                f"{name}: schema and keys",
+                not problems,
+                "; ".join(problems) or f"{tables[name].num_rows} rows",
+            )
         )
         if problems:
             continue
@@ -59,7 +63,9 @@ def _reference(name: str, table: pa.Table, reference: Reference, target: pa.Tabl
         return Check(title, False, f"{reference.table} has no column {missing[0]}")
     asked = table.select(own).drop_null().rename_columns(there).group_by(there).aggregate([])
     lost = asked.join(target.select(there), keys=there, join_type="left anti").num_rows
-    return Check(title, not lost, f"{lost} of {asked.num_rows} are not there" if lost else f"{asked.num_rows} found")
+    return Check(
+        title, not lost, f"{lost} of {asked.num_rows} are not there" if lost else f"{asked.num_rows} found"
+    )
 
 
 def _complete(frames: pa.Table, n_frames: Mapping[str, int]) -> Check:

@@ -14,7 +14,17 @@ BASE = {"errors", "tables", "stage"}
 SCIENCE = {"algorithms", "figures", "stages"}
 HOUSE = {"config", "dataset", "storage", "provenance", "events", "bundle"}
 # A room may import those to the left of it, and itself.
-ORDER = [BASE, SCIENCE | HOUSE, {"workflow", "truth"}, {"plan", "validate"}, {"spec", "needs", "task"}, {"publish", "engine"}, {"commands"}, {"cli"}, {"__main__"}]
+ORDER = [
+    BASE,
+    SCIENCE | HOUSE,
+    {"workflow", "truth"},
+    {"plan", "validate"},
+    {"spec", "needs", "task"},
+    {"publish", "engine"},
+    {"commands"},
+    {"cli"},
+    {"__main__"},
+]
 RANK = {room: rank for rank, rooms in enumerate(ORDER) for room in rooms}
 
 
@@ -30,7 +40,9 @@ def _imports(path: Path) -> list[str]:
         elif isinstance(node, ast.ImportFrom) and node.module:
             assert node.level == 0, f"{path}: relative import"
             if node.module == "dataops_parsl":
-                found += [f"dataops_parsl.{alias.name}" for alias in node.names if alias.name != "__version__"]
+                found += [
+                    f"dataops_parsl.{alias.name}" for alias in node.names if alias.name != "__version__"
+                ]
             else:
                 found.append(node.module)
     return found
