@@ -60,6 +60,10 @@ class Events:
         """A task went to the workers."""
         self._write("submitted", part.id, attempt=attempt, reason=reason)
 
+    def passed_over(self, part: TaskLike) -> None:
+        """A task turned out to be done: by another run, or because its inputs came out as before."""
+        self._write("passed_over", part.id, frames=len(part.frames))
+
     def lost(self, part: TaskLike, attempt: int, reason: str) -> None:
         """The worker of a task died."""
         self._write("lost", part.id, attempt=attempt, reason=reason)

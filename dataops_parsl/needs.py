@@ -8,7 +8,7 @@ input whose receipt exists still has the digest that was read.
 from __future__ import annotations
 
 import json
-from collections.abc import Collection
+from collections.abc import Callable, Collection
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -57,6 +57,7 @@ class Assessor:
         self.forced = set(forced)
         self.computed: set[str] = set()
         self._listing: dict[Path, set[str]] = {}
+        self._stems: dict[Path, set[str]] = {}
         self._why: dict[StepNode, str] = {}
 
     def mark(self, part: Part) -> None:
@@ -74,7 +75,7 @@ class Assessor:
             if part in seen:
                 continue
             seen.add(part)
-            reason, receipt = self._state(part)
+            reason, receipt = self._state(part, self._listed)
             if reason:
                 needs.todo[part] = reason
                 stack += part.inputs()
@@ -82,13 +83,26 @@ class Assessor:
                 needs.done[part] = receipt
                 if receipt.roots:  # a frame failed above: it is tried once in each run
                     stack += part.inputs()
+        self._add_conditional(needs)
         return needs
 
-    def _state(self, part: Part) -> tuple[str, Receipt | None]:
+    def _add_conditional(self, needs: Needs) -> None:
+        """Add what is done but reads something that is computed anew: should that come out as before,
+        `needed` says so when its turn comes, and it is passed over."""
+        for part in sorted(needs.done, key=lambda p: (p.node.depth, p.index)):
+            if any(source in needs.todo for source in part.inputs()):
+                needs.todo[part] = "an input is computed anew"
+                del needs.done[part]
+
+    def needed(self, part: Part) -> bool:
+        """Whether a part has to be computed, as scratch is at this moment: another run may have done it."""
+        return bool(self._state(part, lambda p: read_receipt(p.place.receipt))[0])
+
+    def _state(self, part: Part, look_up: Callable[[Part], Receipt | None]) -> tuple[str, Receipt | None]:
         fresh = part.id in self.computed
         if part.node.id in self.forced and not fresh:
             return "forced", None
-        receipt = self._receipt(part)
+        receipt = look_up(part)
         if receipt is None:
             return self._why_missing(part), None
         if not files_whole(part.place.folder, receipt):
@@ -97,25 +111,25 @@ class Assessor:
             return "failed before, tried once more", None
         for source in part.inputs():
             recorded = receipt.inputs.get(str(source.place.receipt.relative_to(self.plan.scratch)))
-            current = self._receipt(source)
+            current = look_up(source)
             if current is not None and recorded is not None and current.digest != recorded:
                 return f"{source.node.id} was computed anew and differs", None
         return "", receipt
 
-    def _receipt(self, part: Part) -> Receipt | None:
+    def _listed(self, part: Part) -> Receipt | None:
+        # One listing a folder costs less than a failed open for each of thousands of parts.
         path = part.place.receipt
         if path.parent not in self._listing:
             try:
-                self._listing[path.parent] = {p.name for p in path.parent.iterdir()}
+                names = {p.name for p in path.parent.iterdir()}
             except FileNotFoundError:
-                self._listing[path.parent] = set()
+                names = set()
+            self._listing[path.parent] = names
+            self._stems[path.parent] = {n.rsplit(".", 2)[0] for n in names if n.endswith(".json")}
         return read_receipt(path) if path.name in self._listing[path.parent] else None
 
     def _why_missing(self, part: Part) -> str:
-        prefix = part.stem + "."
-        if any(
-            n.startswith(prefix) and n.endswith(".json") for n in self._listing[part.place.receipt.parent]
-        ):
+        if part.stem in self._stems.get(part.place.receipt.parent, ()):
             return "input changed"
         if part.node not in self._why:
             self._why[part.node] = _compare(part.node)

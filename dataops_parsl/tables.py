@@ -224,7 +224,8 @@ class Rows:
             frames = self["frame"]
             order = np.argsort(frames, kind="stable")
             values, starts = np.unique(frames[order], return_index=True)
-            self._spans = dict(zip(values.tolist(), np.split(order, starts[1:]), strict=True))
+            parts = np.split(order, starts[1:]) if len(values) else []
+            self._spans = dict(zip(values.tolist(), parts, strict=True))
         return self.take(self._spans.get(frame, np.empty(0, np.int64)))
 
     def where(self, mask: NDArray[np.bool_]) -> Rows:

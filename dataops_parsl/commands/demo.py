@@ -163,7 +163,8 @@ class _Comparison:
         found_end, true_end = (f"{np.hypot(r['dy_px'][-1], r['dx_px'][-1]):.1f} px" for r in (mine, true))
         return (
             "  drift at the end",
-            *ends,
+            found_end,
+            true_end,
             f"error {error.median_px:.2f} px median, {error.max_px:.2f} largest",
         )
 

@@ -60,7 +60,7 @@ class Progress:
             self._first.setdefault(stage, time.monotonic())
         elif event["event"] == "lost":
             self._lost += 1
-        elif event["event"] == "ended":
+        elif event["event"] in ("ended", "passed_over"):
             self._done[stage] = self._done.get(stage, 0) + self._size.get(event["task"], 0)
         self._draw()
 

@@ -13,6 +13,7 @@ from typing import Any
 
 from dataops_parsl import publish, workflow
 from dataops_parsl.bundle import Bundle, abandon_stale, find_sealed, now, open_bundle
+from dataops_parsl.commands import demo
 from dataops_parsl.commands.progress import Progress, duration
 from dataops_parsl.commands.setting import Setting, add_config_arguments, load_setting, open_dataset
 from dataops_parsl.engine.dispatch import Dispatcher
@@ -26,6 +27,7 @@ from dataops_parsl.storage.atomic import write_json
 from dataops_parsl.storage.claims import Lease
 from dataops_parsl.storage.pixels import array_path, ensure_array
 
+MAX_SHOWN = 10
 MAX_ROUNDS = 8
 """Plan, run, plan again: each round after the first mends inputs that were found damaged."""
 
@@ -75,6 +77,9 @@ def execute(args: argparse.Namespace) -> int:
     sealed = find_sealed(output_root, flow.name, plan.recipe)
     if sealed and not forced and sealed.facts.get("verdict") == "accepted":
         _say(f"Nothing to do: this result is complete in {sealed.root}")
+        truth = sealed.root / "truth.txt"
+        if truth.exists():
+            _say(f"\nFound against the truth of this simulated dataset:\n{truth.read_text()}")
         return 0
     needs = assessor.assess()
     if args.dry_run:
@@ -148,6 +153,9 @@ def _compute_and_seal(
                 _withdraw(bundle)
                 raise _partial(partial.facts.get("failures", []), partial)
             tables, checks = publish.fill(bundle, plan)
+            against_truth = demo.compare(plan.dataset, tables)
+            if against_truth:
+                bundle.write_text("truth.txt", against_truth + "\n")
         except InterruptedRunError as error:
             progress.close()
             raise InterruptedRunError(
@@ -166,6 +174,8 @@ def _compute_and_seal(
             wall_s=round(time.monotonic() - started, 1),
         )
     abandon_stale(output_root, plan.workflow.name, plan.recipe)
+    if against_truth:
+        _say(f"\nFound against the truth of this simulated dataset:\n{against_truth}\n")
     _say(f"{len(events.ended_tasks)} tasks in {duration(time.monotonic() - started)}, verdict: {verdict}")
     _say(f"tables and figures: {bundle.root}")
     if failures:
@@ -211,6 +221,7 @@ def _rounds(
     """Plan, run, plan again until nothing is left; returns what failed."""
     given_up: dict[Part, dict[str, Any]] = {}
     blocked: set[Part] = set()
+    stopped = False
     engine = setting.config.config.engine
     if needs.todo:
         with Pool(setting.config, setting.config.config.workers, bundle.root / "log" / "parsl") as pool:
@@ -221,17 +232,18 @@ def _rounds(
                     break
                 _prepare(plan, todo)
                 progress.expect(plan, todo)
-                result = dispatcher.run(todo, assessor.mark)
+                result = dispatcher.run(todo, assessor.needed, assessor.mark)
                 given_up.update(result.failed)
                 blocked.update(result.blocked)
                 needs = assessor.assess()
-                if result.stopped:
+                if stopped := result.stopped:
                     break
-            else:
-                raise InputMissingError(
-                    f"after {MAX_ROUNDS} rounds {len(needs.todo)} parts are still missing",
-                    "something else changes or deletes the scratch folder while the run goes on",
-                )
+    lacking = [p.id for p in needs.todo if p not in given_up and p not in blocked]
+    if lacking and not given_up and not stopped:
+        raise InputMissingError(
+            f"after {MAX_ROUNDS} rounds {len(lacking)} parts are still missing, {lacking[0]} first",
+            "something else changes or deletes the scratch folder while the run goes on",
+        )
     failures = publish.roots(plan)
     failures += [
         {
@@ -264,18 +276,34 @@ def _prepare(plan: Plan, todo: dict[Part, str]) -> None:
 
 
 def _partial(failures: list[dict[str, Any]], bundle: Bundle) -> PartialError:
+    """What failed, in words: position, frames, stage, reason and log, equal reasons together."""
+    frames: dict[tuple[str, str, str, str], list[int]] = {}
+    for f in failures:
+        log = f.get("log") or ""
+        key = (f["position"] or "all positions", f["stage"], f["reason"], log if log and Path(log).exists() else "")
+        frames.setdefault(key, []).extend([] if f["frame"] is None else [f["frame"]])
     lines = []
-    for f in failures[:10]:
-        frame = f" frame {f['frame']}" if f["frame"] is not None else ""
-        log = f" (log: {f['log']})" if f.get("log") and Path(f["log"]).exists() else ""
-        lines.append(f"  {f['position'] or 'all positions'}{frame}, {f['stage']}: {f['reason']}{log}")
-    if len(failures) > 10:
-        lines.append(f"  and {len(failures) - 10} more, in {bundle.root / 'run.json'}")
+    for (position, stage, reason, log), numbers in list(frames.items())[:MAX_SHOWN]:
+        which = f" frame{'s' * (len(numbers) > 1)} {_ranges(numbers)}" if numbers else ""
+        lines.append(f"  {position}{which}, {stage}: {reason}" + (f" (log: {log})" if log else ""))
+    if len(frames) > MAX_SHOWN:
+        lines.append(f"  and {len(frames) - MAX_SHOWN} more, in {bundle.root / 'run.json'}")
     return PartialError(
-        "\n".join([f"partial: {len(failures)} failed, everything else is in {bundle.root}", *lines]),
+        "\n".join(["partial: the rest is in " + str(bundle.root), *lines]),
         "mend or exclude what is named (dataset add --exclude position:frame), then run the same command; "
         f"events: {bundle.events}",
     )
+
+
+def _ranges(numbers: list[int]) -> str:
+    """Such as ``3, 5–9``."""
+    out: list[list[int]] = []
+    for n in sorted(set(numbers)):
+        if out and n == out[-1][1] + 1:
+            out[-1][1] = n
+        else:
+            out.append([n, n])
+    return ", ".join(str(a) if a == b else f"{a}–{b}" for a, b in out)
 
 
 @contextmanager

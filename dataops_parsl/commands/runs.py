@@ -35,19 +35,15 @@ def execute(args: argparse.Namespace) -> int:
 
 def _row(bundle: Bundle) -> tuple[str, str, str, str, str, str]:
     facts = bundle.facts
-    state = (
-        facts.get("verdict")
-        if bundle.sealed
-        else "running"
-        if bundle.live
-        else facts.get("status", "damaged")
-    )
+    state = "running" if bundle.live else facts.get("status", "damaged")
+    if bundle.sealed:
+        state = facts["verdict"]
     wall = duration(facts["wall_s"]) if "wall_s" in facts else ""
     return (
         bundle.id,
         bundle.root.parent.name,
         facts.get("dataset", {}).get("name", ""),
-        state,
+        str(state),
         wall,
         str(bundle.root),
     )

@@ -199,9 +199,6 @@ class Engine(Table):
     lost_after_s: int = Field(default=30, ge=2)
     """Silence after which a block counts as lost, seconds."""
 
-    poll_s: int = Field(default=5, ge=1)
-    """Interval at which blocks are looked at, seconds."""
-
     @model_validator(mode="after")
     def _patient(self) -> Engine:
         if self.lost_after_s < 2 * self.heartbeat_s:

@@ -64,11 +64,18 @@ class Dispatcher:
         self._counter = 0
         self._checked = 0.0
 
-    def run(self, todo: Mapping[Part, str], finished: Callable[[Part], None]) -> Round:
+    def run(
+        self,
+        todo: Mapping[Part, str],
+        needed: Callable[[Part], bool],
+        finished: Callable[[Part], None],
+    ) -> Round:
         """Compute the parts of `todo`, inputs before what reads them.
 
         Parameters
         ----------
+        needed : callable
+            Asked of each part when its turn comes: what another run has done meanwhile is passed over.
         finished : callable
             Told of each part that was computed.
 
@@ -87,9 +94,13 @@ class Dispatcher:
         while flying or (ready and not result.stopped):
             while ready and len(flying) < window and not result.stopped:
                 part = heapq.heappop(ready)[-1]
-                self._submit(part, todo[part])
-                flying.add(part)
-            item = self._next()
+                if needed(part):
+                    self._submit(part, todo[part])
+                    flying.add(part)
+                else:
+                    self.events.passed_over(part)
+                    self._unlock(part, waiting, dependents, ready)
+            item = self._next() if flying else None
             if item is None:
                 continue
             part, future = item
@@ -102,10 +113,7 @@ class Dispatcher:
             if outcome["status"] in ("done", "partial"):
                 finished(part)
                 result.done.append(part)
-                for reader in dependents.get(part, ()):
-                    waiting[reader] -= 1
-                    if not waiting[reader]:
-                        heapq.heappush(ready, self._rank(reader))
+                self._unlock(part, waiting, dependents, ready)
             elif outcome["status"] == "input_missing":
                 pass  # its receipt was dropped: the next round computes the input anew
             elif outcome["status"] in ("refused", "unfit"):
@@ -119,6 +127,18 @@ class Dispatcher:
                 result.stopped = True
         result.blocked = _blocked(result.failed, dependents)
         return result
+
+    def _unlock(
+        self,
+        part: Part,
+        waiting: dict[Part, int],
+        dependents: Mapping[Part, list[Part]],
+        ready: list[tuple[int, int, int, Part]],
+    ) -> None:
+        for reader in dependents.get(part, ()):
+            waiting[reader] -= 1
+            if not waiting[reader]:
+                heapq.heappush(ready, self._rank(reader))
 
     def _graph(self, todo: Mapping[Part, str]) -> tuple[dict[Part, int], dict[Part, list[Part]]]:
         waiting: dict[Part, int] = {}

@@ -29,6 +29,10 @@ LIMITS = Schema(
 )
 
 
+TRIM_FRAC = {"nucleus": 0.4, "cell": None}
+"""Halos of nuclei are cut off; the thin, dim rim of a cell counts."""
+
+
 class Cellpose(Stage):
     """Segment one population."""
 
@@ -141,7 +145,9 @@ class Cellpose(Stage):
         )
         size_y, size_x = film.pixel_size_um
         labels = watershed.segment(
-            seen, population.diameter_um / float(np.sqrt(size_y * size_x)), mask=population.mask
+            seen,
+            population.diameter_um / float(np.sqrt(size_y * size_x)),
+            trim_frac=TRIM_FRAC[population.mask],
         )
         for channel in population.exclude:
             labels = watershed.without_bright(labels, images[channel], bounds[channel])

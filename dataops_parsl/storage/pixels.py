@@ -83,7 +83,8 @@ def _metadata(
 
 
 def _open(path: Path, mode: Any) -> Any:
-    return zarr.open_array(str(path), mode=mode, config={"write_empty_chunks": True})
+    # Else a batch without any object would leave no shard behind; open_array ignores its `config`.
+    return zarr.open_array(str(path), mode=mode).with_config({"write_empty_chunks": True})
 
 
 def publish_pixels(

@@ -1,0 +1,117 @@
+"""Bad input, as a user meets it: a clear message, the right exit code, no traceback, nothing lost."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import tifffile
+
+from tests.helpers import Project
+
+TEXT = """\
+pixel_size_um = [0.65, 0.65]
+frame_interval_s = 60
+pattern = "{{position}}/{{channel}}/im_{{frame:05d}}.tif"
+[channels]
+gfp = {{ stain = "GFP" }}
+{populations}
+"""
+TARGETS = '[populations.target]\nsegment = ["gfp"]\ndiameter_um = 20\n'
+
+
+def _film(folder: Path, frames: list[np.ndarray], populations: str = TARGETS) -> Path:
+    for index, frame in enumerate(frames):
+        path = folder / "P1" / "gfp" / f"im_{index:05d}.tif"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        tifffile.imwrite(path, frame)
+    (folder / "dataset.toml").write_text(TEXT.format(populations=populations))
+    return folder
+
+
+def _noise(seed: int) -> np.ndarray:
+    return np.random.default_rng(seed).normal(200, 3, (64, 64)).astype(np.uint16)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code", "words"),
+    [
+        (("run", "--dataset", "smal"), 2, ["no dataset 'smal'", "did you mean 'small'"]),
+        (("run", "cytotoxity"), 2, ["no workflow 'cytotoxity'", "did you mean 'cytotoxicity'", "stills"]),
+        (("run", "--until", "contacts"), 2, ["no stage 'contacts'", "did you mean 'contact'"]),
+        (("run", "--force", "kill"), 2, ["no stage 'kill'", "killing"]),
+        (("run", "--site", "laptp"), 2, ["laptp", "did you mean 'laptop'"]),
+        (("run", "--site", "slurm", "--dry-run"), 2, ["slurm", "--site laptop"]),
+        (("run", "--set", "stages.cellpose.backend=watershd"), 2, ["--set", "stages.cellpose.backend", "watershed"]),
+        (("run", "--set", "stages.cellpose.backend=cpsam"), 3, ["pip install 'dataops_parsl[cellpose]'"]),
+        (("run", "--set", "stages.trackmate.backend=fiji"), 3, ["pip install 'dataops_parsl[fiji]'"]),
+        (("run", "--set", "stages.cellpose.backend=labels"), 2, ["no channel carries masks", "dataset.toml"]),
+        (("run", "--set", "stages.contact.radus_um=2"), 2, ["stages.contact.radus_um", "did you mean 'radius_um'"]),
+        (("run", "--set", "stages.contact.radius_um=20"), 2, ["store_um"]),
+        (("run", "--set", "stages.trackmate.targe.splitting=true"), 2, ["targe", "did you mean 'target'"]),
+        (("run", "--set", 'populations.target.segment=["gfb"]'), 2, ["'gfb'", "did you mean 'gfp'"]),
+        (("run", "--set", "stages.register_denoise.channel=dapi"), 2, ["dapi", "ctdr, gfp, pi"]),
+        (("dataset", "verify", "nothing"), 2, ["no dataset 'nothing'"]),
+        (("dataset", "add", "/nowhere", "--name", "x"), 2, ["/nowhere"]),
+    ],
+    ids=lambda value: " ".join(value)[:40] if isinstance(value, tuple) else "",
+)
+def test_refused_at_once(project: Project, arguments, code: int, words: list[str]) -> None:
+    output = project.run(*arguments, expect=code)
+    for word in words:
+        assert word in output
+    assert not project.bundles(), "nothing may be started"
+
+
+def test_no_population(bare_project: Project, tmp_path: Path) -> None:
+    source = _film(tmp_path / "film", [_noise(0)], populations="")
+    bare_project.run("dataset", "add", str(source), "--name", "plain")
+    output = bare_project.run("run", "--dataset", "plain", expect=2)
+    assert "no population" in output
+    assert "[populations.target]" in output
+
+
+def test_frames_without_objects_and_of_zeros_and_no_death_channel(bare_project: Project, tmp_path: Path) -> None:
+    frames = [_noise(0), np.zeros((64, 64), np.uint16), _noise(2)]
+    source = _film(tmp_path / "film", frames)
+    bare_project.run("dataset", "add", str(source), "--name", "empty")
+    bare_project.run("run", "--dataset", "empty", "--workers", "1")
+    tables = bare_project.tables()
+    assert tables["cells"].num_rows == 0
+    assert tables["frames"].num_rows == 3
+    assert tables["summary"]["n_deaths"].to_pylist() == [None]
+    assert "death_marker" in tables["thresholds"]["source"][0].as_py()
+
+
+def test_one_frame_only(bare_project: Project, tmp_path: Path) -> None:
+    yy, xx = np.mgrid[:64, :64]
+    disc = 200 + 400 * (np.hypot(yy - 30, xx - 34) < 14)
+    source = _film(tmp_path / "film", [np.random.default_rng(1).poisson(disc).astype(np.uint16)])
+    bare_project.run("dataset", "add", str(source), "--name", "one")
+    bare_project.run("run", "--dataset", "one", "--workers", "1")
+    tables = bare_project.tables()
+    assert tables["cells"].num_rows == 1
+    cell = tables["cells"].to_pylist()[0]
+    assert abs(cell["y_um"] / 0.65 - 30) < 1
+    assert abs(cell["x_um"] / 0.65 - 34) < 1
+    assert cell["step_speed_um_min"] is None
+    assert tables["tracks"].num_rows == 1
+
+
+def test_read_only_scratch_and_full_disk(project: Project) -> None:
+    # /proc can never be written, whoever asks; /dev/full is always full.
+    output = project.run("run", "--set", "paths.scratch_root=/proc/scratch", expect=3)
+    assert "cannot be written" in output or "/proc/scratch" in output
+    assert "paths.scratch_root" in output
+
+
+def test_excluded_frame_is_null_and_the_run_is_whole(project: Project, small_films: Path) -> None:
+    project.run("dataset", "add", str(small_films), "--name", "holes", "--exclude", "coculture:4:out of focus")
+    project.run("run", "--dataset", "holes", "--workers", "2")
+    tables = project.tables()
+    row = [r for r in tables["frames"].to_pylist() if r["position_id"] == "coculture" and r["frame"] == 4]
+    assert row[0]["reason"] == "excluded: out of focus"
+    assert row[0]["dy_px"] is None
+    frames = {r["frame"] for r in tables["cells"].to_pylist() if r["position_id"] == "coculture"}
+    assert frames == set(range(12)) - {4}
