@@ -169,7 +169,9 @@ def _sample(values: Float32) -> Float32:
 def _flatten(image: Float32, diameter_px: float) -> Float32:
     """Drop hot pixels, smooth lightly, and take away a low percentile of tiles much larger than a cell."""
     neighbours = ndimage.maximum_filter(image, footprint=_RING)
-    smooth = ndimage.gaussian_filter(np.minimum(image, neighbours), max(0.7, _SMOOTH_FRAC * diameter_px), truncate=3)
+    smooth = ndimage.gaussian_filter(
+        np.minimum(image, neighbours), max(0.7, _SMOOTH_FRAC * diameter_px), truncate=3
+    )
     tile_px = max(48.0, _TILE_FRAC * diameter_px)
     rows, columns = tile_edges(image.shape[0], tile_px), tile_edges(image.shape[1], tile_px)
     grid = np.empty((len(rows) - 1, len(columns) - 1), dtype=np.float32)

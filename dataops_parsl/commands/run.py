@@ -18,12 +18,13 @@ from dataops_parsl.commands.progress import Progress, duration
 from dataops_parsl.commands.setting import Setting, add_config_arguments, load_setting, open_dataset
 from dataops_parsl.engine.dispatch import Dispatcher
 from dataops_parsl.engine.executors import Pool
+from dataops_parsl.engine.sites import check_site
 from dataops_parsl.errors import InputMissingError, InterruptedRunError, PartialError, RejectedError
 from dataops_parsl.events import Events, stage_times
 from dataops_parsl.needs import Assessor, Needs, downstream
 from dataops_parsl.plan import Part, Plan, check_populations
 from dataops_parsl.provenance import run_facts
-from dataops_parsl.storage.atomic import write_json
+from dataops_parsl.storage.atomic import check_root, write_json
 from dataops_parsl.storage.claims import Lease
 from dataops_parsl.storage.pixels import array_path, ensure_array
 
@@ -81,6 +82,7 @@ def execute(args: argparse.Namespace) -> int:
         if truth.exists():
             _say(f"\nFound against the truth of this simulated dataset:\n{truth.read_text()}")
         return 0
+    check_site(setting.config)
     needs = assessor.assess()
     if args.dry_run:
         return _dry_run(needs, plan)
@@ -137,6 +139,8 @@ def _compute_and_seal(
     """
     started = time.monotonic()
     output_root = setting.config.paths.output_root
+    check_root(plan.scratch, "paths.scratch_root")
+    check_root(output_root, "paths.output_root")
     bundle, continued = open_bundle(output_root, plan.workflow.name, plan.recipe)
     progress = Progress()
     with ExitStack() as stack:

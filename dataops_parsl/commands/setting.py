@@ -81,4 +81,4 @@ def open_dataset(args: argparse.Namespace) -> tuple[Dataset, Setting]:
         ensure_demo(paths.data_root)
     dataset = Dataset.open(find(name, paths.data_root, paths.legacy_root))
     layer = dataset.description.model_dump(mode="json", include={"populations"}, exclude_unset=True)
-    return dataset, load_setting(args, (dataset.root / "dataset.toml", layer["populations"]))
+    return dataset, load_setting(args, (dataset.root / "dataset.toml", layer.get("populations", {})))

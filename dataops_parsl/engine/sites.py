@@ -16,13 +16,12 @@ def executor_label(config: Loaded) -> str:
     return config.config.site.name
 
 
-def provider(config: Loaded) -> Any:
-    """The provider of a site's blocks.
+def check_site(config: Loaded) -> None:
+    """Refuse a kind of site that this version does not drive, before anything starts.
 
     Raises
     ------
     ConfigError
-        For a kind of site that this version does not drive.
     """
     site = config.config.site
     if site.kind != "local":
@@ -30,6 +29,14 @@ def provider(config: Loaded) -> Any:
             f"site {site.name!r} is of kind {site.kind!r}, which this version cannot drive yet",
             "run with --site laptop, inside a job of your scheduler if need be",
         )
+
+
+def provider(config: Loaded) -> Any:
+    """The provider of a site's blocks."""
     return LocalProvider(
-        init_blocks=1, min_blocks=0, max_blocks=1, launcher=SimpleLauncher(), worker_init=site.worker_init
+        init_blocks=1,
+        min_blocks=0,
+        max_blocks=1,
+        launcher=SimpleLauncher(),
+        worker_init=config.config.site.worker_init,
     )

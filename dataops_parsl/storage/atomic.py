@@ -39,6 +39,27 @@ def place_errors(path: Path) -> Iterator[None]:
         raise
 
 
+def check_root(folder: Path, key: str) -> None:
+    """Make a root and write into it, before anything starts.
+
+    Raises
+    ------
+    PlaceError
+        When that fails, naming the configuration key.
+    """
+    probe = folder / f".probe.{os.getpid()}.{secrets.token_hex(4)}"
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        probe.write_bytes(b"x" * 4096)
+        probe.unlink()
+    except OSError as error:
+        probe.unlink(missing_ok=True)
+        raise PlaceError(
+            f"{folder} cannot be written: {error.strerror}",
+            f"free some space there or make it writable, or set {key} to another folder",
+        ) from error
+
+
 def sync_folder(folder: Path) -> None:
     """Make a rename in this folder durable."""
     handle = os.open(folder, os.O_RDONLY)

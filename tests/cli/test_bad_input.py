@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import subprocess
 from pathlib import Path
 
 import numpy as np
@@ -99,11 +100,36 @@ def test_one_frame_only(bare_project: Project, tmp_path: Path) -> None:
     assert tables["tracks"].num_rows == 1
 
 
-def test_read_only_scratch_and_full_disk(project: Project) -> None:
-    # /proc can never be written, whoever asks; /dev/full is always full.
-    output = project.run("run", "--set", "paths.scratch_root=/proc/scratch", expect=3)
-    assert "cannot be written" in output or "/proc/scratch" in output
+@pytest.mark.parametrize("key", ["scratch_root", "output_root"])
+def test_a_place_that_cannot_be_written(project: Project, key: str) -> None:
+    # /proc can never be written, whoever asks.
+    output = project.run("run", "--set", f"paths.{key}=/proc/here", expect=3)
+    assert "/proc/here" in output
+    assert f"paths.{key}" in output
+
+
+@pytest.fixture()
+def tiny_disk(tmp_path: Path):
+    """A file system of 1 MB."""
+    place = tmp_path / "tiny"
+    place.mkdir()
+    mounted = subprocess.run(
+        ["mount", "-t", "tmpfs", "-o", "size=1m", "tmpfs", str(place)], capture_output=True, check=False
+    )
+    if mounted.returncode:
+        pytest.skip("a small file system can only be mounted by root")
+    yield place
+    subprocess.run(["umount", "-l", str(place)], check=True)
+
+
+def test_full_disk_then_room_again(project: Project, tiny_disk: Path) -> None:
+    scratch = f"paths.scratch_root={tiny_disk}/scratch"
+    output = project.run("run", "--workers", "2", "--set", scratch, expect=3)
+    assert "the disk is full" in output
     assert "paths.scratch_root" in output
+    assert not list(tiny_disk.rglob("*.tmp")), "nothing half written"
+    subprocess.run(["mount", "-o", "remount,size=64m", str(tiny_disk)], check=True)
+    assert "Continuing" in project.run("run", "--workers", "2", "--set", scratch)
 
 
 def test_excluded_frame_is_null_and_the_run_is_whole(project: Project, small_films: Path) -> None:
