@@ -36,6 +36,7 @@ _BRIGHT_REACH_FRAC = 0.35
 _BRIGHT_SMOOTH_FRAC = 0.08
 _LOCAL_LEVEL = 0.85  # of the local mean: darker pixels part cells that touch
 _OTSU_FRAC = 0.5
+_SLOPE_FRAC = 0.03  # a background that varies is not known better than this part of its range
 _BRIGHT_QUANTILE = 0.8
 _RIM_QUANTILE = 0.05
 _RIM_RISE_FRAC = 0.3
@@ -88,8 +89,8 @@ def segment(
     empty = np.zeros(work.shape, dtype=np.uint32)
     if work.size == 0 or np.ptp(work) == 0:
         return empty
-    signal = _flatten(work, diameter_px)
-    level = _level(signal, threshold_sigma)
+    signal, slope = _flatten(work, diameter_px)
+    level = max(_level(signal, threshold_sigma), _SLOPE_FRAC * slope)
     foreground = _close_holes(signal > level, 0.1 * diameter_px**2)
     if not foreground.any():
         return empty
@@ -166,8 +167,11 @@ def _sample(values: Float32) -> Float32:
     return values.ravel()[:: max(1, values.size // _SAMPLE)]
 
 
-def _flatten(image: Float32, diameter_px: float) -> Float32:
-    """Drop hot pixels, smooth lightly, and take away a low percentile of tiles much larger than a cell."""
+def _flatten(image: Float32, diameter_px: float) -> tuple[Float32, float]:
+    """Drop hot pixels, smooth lightly, and take away a low percentile of tiles much larger than a cell.
+
+    Returns the rest, and by how much the background varies over the frame.
+    """
     neighbours = ndimage.maximum_filter(image, footprint=_RING)
     smooth = ndimage.gaussian_filter(
         np.minimum(image, neighbours), max(0.7, _SMOOTH_FRAC * diameter_px), truncate=3
@@ -184,7 +188,8 @@ def _flatten(image: Float32, diameter_px: float) -> Float32:
     wide = np.minimum(wide, ndimage.median_filter(wide, 5, mode="nearest"))
     wide = ndimage.uniform_filter(wide, 3, mode="nearest")
     inner = tuple(slice(before, before + n) for (before, _), n in zip(width, grid.shape, strict=True))
-    return np.asarray(smooth - interpolate_tiles(wide[inner], rows, columns), dtype=np.float32)
+    ground = interpolate_tiles(wide[inner], rows, columns)
+    return smooth - ground, float(np.ptp(ground))
 
 
 def _level(signal: Float32, threshold_sigma: float) -> float:

@@ -169,9 +169,10 @@ class _Comparison:
         )
 
     def _cells(self, population: str) -> list[tuple[str, str, str, str]]:
-        cells = self.found["cells"].where(self.found["cells"]["population"] == population)
-        true = self.truth["objects"]
-        true = true.where((true["population"] == population) & true["visible"].astype(bool))
+        # A cell that the border cuts has its centre elsewhere than what is seen of it.
+        cells, true = (
+            rows.where(_whole(rows, population)) for rows in (self.found["cells"], self.truth["objects"])
+        )
         if not len(cells) and not len(true):
             return []
         found_yx = _pairs(cells, "y_um", "x_um") / self.size_um
@@ -187,8 +188,8 @@ class _Comparison:
         )
         links = scores.edge_f1(*edges, matching)
         return [
-            (f"  {population} objects", str(len(cells)), str(len(true)), f"F1 {f1:.3f}"),
-            (f"  {population} links", str(len(edges[0])), str(len(edges[1])), f"F1 {links.f1:.3f}"),
+            (f"  {population}s, whole in view", str(len(cells)), str(len(true)), f"F1 {f1:.3f}"),
+            (f"  links of {population}s", str(len(edges[0])), str(len(edges[1])), f"F1 {links.f1:.3f}"),
         ]
 
     def _contacts(self) -> tuple[str, str, str, str]:
@@ -213,6 +214,11 @@ class _Comparison:
             if np.isfinite(score.median_error_frames):
                 words += f", time off by {score.median_error_frames:.0f} frames (median)"
         return ("  deaths", str(len(deaths)), str(len(true)), words)
+
+
+def _whole(rows: Rows, population: str) -> Any:
+    mask = (rows["population"] == population) & ~rows["touches_edge"].astype(bool)
+    return mask & rows["visible"].astype(bool) if "visible" in rows.table.column_names else mask
 
 
 def _until(rows: Rows, last_frame: int) -> Any:

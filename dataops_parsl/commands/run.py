@@ -284,7 +284,12 @@ def _partial(failures: list[dict[str, Any]], bundle: Bundle) -> PartialError:
     frames: dict[tuple[str, str, str, str], list[int]] = {}
     for f in failures:
         log = f.get("log") or ""
-        key = (f["position"] or "all positions", f["stage"], f["reason"], log if log and Path(log).exists() else "")
+        key = (
+            f["position"] or "all positions",
+            f["stage"],
+            f["reason"],
+            log if log and Path(log).exists() else "",
+        )
         frames.setdefault(key, []).extend([] if f["frame"] is None else [f["frame"]])
     lines = []
     for (position, stage, reason, log), numbers in list(frames.items())[:MAX_SHOWN]:

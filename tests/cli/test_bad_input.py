@@ -44,11 +44,19 @@ def _noise(seed: int) -> np.ndarray:
         (("run", "--force", "kill"), 2, ["no stage 'kill'", "killing"]),
         (("run", "--site", "laptp"), 2, ["laptp", "did you mean 'laptop'"]),
         (("run", "--site", "slurm", "--dry-run"), 2, ["slurm", "--site laptop"]),
-        (("run", "--set", "stages.cellpose.backend=watershd"), 2, ["--set", "stages.cellpose.backend", "watershed"]),
+        (
+            ("run", "--set", "stages.cellpose.backend=watershd"),
+            2,
+            ["--set", "stages.cellpose.backend", "watershed"],
+        ),
         (("run", "--set", "stages.cellpose.backend=cpsam"), 3, ["pip install 'dataops_parsl[cellpose]'"]),
         (("run", "--set", "stages.trackmate.backend=fiji"), 3, ["pip install 'dataops_parsl[fiji]'"]),
         (("run", "--set", "stages.cellpose.backend=labels"), 2, ["no channel carries masks", "dataset.toml"]),
-        (("run", "--set", "stages.contact.radus_um=2"), 2, ["stages.contact.radus_um", "did you mean 'radius_um'"]),
+        (
+            ("run", "--set", "stages.contact.radus_um=2"),
+            2,
+            ["stages.contact.radus_um", "did you mean 'radius_um'"],
+        ),
         (("run", "--set", "stages.contact.radius_um=20"), 2, ["store_um"]),
         (("run", "--set", "stages.trackmate.targe.splitting=true"), 2, ["targe", "did you mean 'target'"]),
         (("run", "--set", 'populations.target.segment=["gfb"]'), 2, ["'gfb'", "did you mean 'gfp'"]),
@@ -73,7 +81,9 @@ def test_no_population(bare_project: Project, tmp_path: Path) -> None:
     assert "[populations.target]" in output
 
 
-def test_frames_without_objects_and_of_zeros_and_no_death_channel(bare_project: Project, tmp_path: Path) -> None:
+def test_frames_without_objects_and_of_zeros_and_no_death_channel(
+    bare_project: Project, tmp_path: Path
+) -> None:
     frames = [_noise(0), np.zeros((64, 64), np.uint16), _noise(2)]
     source = _film(tmp_path / "film", frames)
     bare_project.run("dataset", "add", str(source), "--name", "empty")
@@ -133,7 +143,9 @@ def test_full_disk_then_room_again(project: Project, tiny_disk: Path) -> None:
 
 
 def test_excluded_frame_is_null_and_the_run_is_whole(project: Project, small_films: Path) -> None:
-    project.run("dataset", "add", str(small_films), "--name", "holes", "--exclude", "coculture:4:out of focus")
+    project.run(
+        "dataset", "add", str(small_films), "--name", "holes", "--exclude", "coculture:4:out of focus"
+    )
     project.run("run", "--dataset", "holes", "--workers", "2")
     tables = project.tables()
     row = [r for r in tables["frames"].to_pylist() if r["position_id"] == "coculture" and r["frame"] == 4]
