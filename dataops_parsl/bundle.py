@@ -6,6 +6,7 @@ module writes ``run.json``. Sealed means that the manifest is there; a sealed bu
 
 from __future__ import annotations
 
+import fcntl
 import json
 import secrets
 from collections.abc import Iterator
@@ -19,7 +20,7 @@ import pyarrow.parquet as pq
 from dataops_parsl.errors import UsageError
 from dataops_parsl.provenance import file_sha256
 from dataops_parsl.storage.atomic import write_bytes, write_json
-from dataops_parsl.storage.claims import is_live
+from dataops_parsl.storage.claims import Lease, is_live
 
 MANIFEST = "provenance_manifest.json"
 LEASE = "lease.json"
@@ -125,11 +126,20 @@ def open_bundle(output_root: Path, workflow: str, recipe: str) -> tuple[Bundle, 
     Bundle, bool
         The bundle, and whether it is continued.
     """
-    for bundle in bundles(output_root, workflow):
-        if not bundle.sealed and not bundle.live and bundle.facts.get("recipe") == recipe:
-            return bundle, True
-    bundle = Bundle(output_root / workflow / f"run_{new_id()}")
-    bundle.update(format=1, run=bundle.id, workflow=workflow, recipe=recipe, status="open", opened_at=now())
+    folder = output_root / workflow
+    folder.mkdir(parents=True, exist_ok=True)
+    # Under a lock, with the lease taken before it is given up: two runs never continue one bundle.
+    with open(folder / ".lock", "w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        for bundle in bundles(output_root, workflow):
+            if not bundle.sealed and not bundle.live and bundle.facts.get("recipe") == recipe:
+                Lease(bundle.lease).take()
+                return bundle, True
+        bundle = Bundle(folder / f"run_{new_id()}")
+        bundle.update(
+            format=1, run=bundle.id, workflow=workflow, recipe=recipe, status="open", opened_at=now()
+        )
+        Lease(bundle.lease).take()
     return bundle, False
 
 

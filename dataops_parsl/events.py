@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import time
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -44,7 +45,13 @@ class Events:
         with place_errors(path):
             path.parent.mkdir(parents=True, exist_ok=True)
             self._file = open(path, "a", buffering=1)  # noqa: SIM115 - lives as long as the run
-        self.ended_tasks: list[dict[str, Any]] = []
+        self.ended_tasks = list(_ended(path))
+        self._before = len(self.ended_tasks)
+
+    @property
+    def n_tasks(self) -> int:
+        """Tasks that ended since this log was opened."""
+        return len(self.ended_tasks) - self._before
 
     def close(self) -> None:
         """Close the log."""
@@ -89,6 +96,17 @@ class Events:
         """A second passed."""
         for listener in self._listeners:
             listener.on_tick()
+
+
+def _ended(path: Path) -> Iterator[dict[str, Any]]:
+    """Ended tasks of earlier starts; a line that a kill cut short is passed over."""
+    for line in path.read_text().splitlines():
+        try:
+            event = json.loads(line)
+        except json.JSONDecodeError:
+            continue
+        if event["event"] == "ended":
+            yield event
 
 
 def stage_times(tasks: list[dict[str, Any]]) -> dict[str, dict[str, float]]:

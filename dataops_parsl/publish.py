@@ -8,6 +8,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from dataops_parsl.bundle import Bundle
+from dataops_parsl.errors import InputMissingError
 from dataops_parsl.plan import Plan
 from dataops_parsl.storage.parts import parquet_bytes, read_receipt, read_tables
 from dataops_parsl.tables import Schema
@@ -46,6 +47,15 @@ def _table(plan: Plan, output: Output, schema: Schema) -> pa.Table:
     if schema.key and table.num_rows:
         table = table.take(pc.sort_indices(table, sort_keys=[(k, "ascending") for k in schema.key]))
     return table.replace_schema_metadata(schema.arrow().metadata)
+
+
+def readable(plan: Plan) -> bool:
+    """Whether every published part is what its receipt says; one that is not loses its receipt."""
+    try:
+        tables(plan)
+    except InputMissingError:
+        return False
+    return True
 
 
 def roots(plan: Plan) -> list[dict[str, Any]]:

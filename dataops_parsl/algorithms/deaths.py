@@ -56,7 +56,9 @@ class Fate:
     dead_at_entry: bool
 
 
-def fate(time_s: Floats, score: Floats, usable: NDArray[np.bool_], threshold: float, sustain_s: float) -> Fate:
+def fate(
+    time_s: Floats, score: Floats, usable: NDArray[np.bool_], threshold: float, sustain_s: float
+) -> Fate:
     """Find a sustained crossing of the threshold in one track.
 
     Parameters

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import shutil
 import signal
 import sys
 import time
@@ -29,6 +30,7 @@ from dataops_parsl.storage.claims import Lease
 from dataops_parsl.storage.pixels import array_path, ensure_array
 
 MAX_SHOWN = 10
+TRUTH = "truth.txt"
 MAX_ROUNDS = 8
 """Plan, run, plan again: each round after the first mends inputs that were found damaged."""
 
@@ -78,9 +80,7 @@ def execute(args: argparse.Namespace) -> int:
     sealed = find_sealed(output_root, flow.name, plan.recipe)
     if sealed and not forced and sealed.facts.get("verdict") == "accepted":
         _say(f"Nothing to do: this result is complete in {sealed.root}")
-        truth = sealed.root / "truth.txt"
-        if truth.exists():
-            _say(f"\nFound against the truth of this simulated dataset:\n{truth.read_text()}")
+        _show_truth(sealed)
         return 0
     check_site(setting.config)
     needs = assessor.assess()
@@ -142,59 +142,60 @@ def _compute_and_seal(
     check_root(plan.scratch, "paths.scratch_root")
     check_root(output_root, "paths.output_root")
     bundle, continued = open_bundle(output_root, plan.workflow.name, plan.recipe)
+    if continued:
+        _say(f"Continuing {bundle.root}, which was not finished")
     progress = Progress()
     with ExitStack() as stack:
         stack.enter_context(_stop_signals())
         stack.enter_context(Lease(bundle.lease))
         events = Events(bundle.events, bundle.root / "log" / "failures", (progress,))
         stack.callback(events.close)
-        if continued:
-            _say(f"Continuing {bundle.root}, which was not finished")
+        stack.callback(progress.close)
         _describe(bundle, setting, plan)
-        try:
-            failures = _rounds(setting, plan, assessor, needs, events, progress, bundle)
-            if unless is not None and publish.digests(plan) == unless and partial is not None:
-                _withdraw(bundle)
-                raise _partial(partial.facts.get("failures", []), partial)
-            tables, checks = publish.fill(bundle, plan)
-            against_truth = demo.compare(plan.dataset, tables)
-            if against_truth:
-                bundle.write_text("truth.txt", against_truth + "\n")
-        except InterruptedRunError as error:
-            progress.close()
-            raise InterruptedRunError(
-                f"{error.message}; what was computed is kept",
-                f"the same command goes on from there: python -m dataops_parsl {' '.join(sys.argv[1:])}",
-            ) from None
-        progress.close()
-        verdict = "partial" if failures else "accepted" if all(c.ok for c in checks) else "rejected"
-        bundle.seal(
-            verdict=verdict,
-            checks=[vars(c) for c in checks],
-            failures=failures,
-            parts=publish.digests(plan),
-            stages=stage_times(events.ended_tasks),
-            rows={name: t.num_rows for name, t in tables.items()},
-            wall_s=round(time.monotonic() - started, 1),
-        )
+        failures = _compute(setting, plan, assessor, needs, events, progress, bundle)
+        nothing_new = partial is not None and publish.digests(plan) == unless
+        if not nothing_new:
+            verdict = _publish_and_seal(bundle, plan, events, failures, started)
+    if nothing_new and partial is not None:
+        shutil.rmtree(bundle.root)
+        raise _partial(partial.facts.get("failures", []), partial)
     abandon_stale(output_root, plan.workflow.name, plan.recipe)
-    if against_truth:
-        _say(f"\nFound against the truth of this simulated dataset:\n{against_truth}\n")
-    _say(f"{len(events.ended_tasks)} tasks in {duration(time.monotonic() - started)}, verdict: {verdict}")
+    _say(f"{events.n_tasks} tasks in {duration(time.monotonic() - started)}, verdict: {verdict}")
     _say(f"tables and figures: {bundle.root}")
+    _show_truth(bundle)
     if failures:
         raise _partial(failures, bundle)
     if verdict == "rejected":
-        wrong = "; ".join(f"{c.name}: {c.found}" for c in checks if not c.ok)
+        wrong = "; ".join(f"{c['name']}: {c['found']}" for c in bundle.facts["checks"] if not c["ok"])
         raise RejectedError(f"the tables of {bundle.root} do not hold together: {wrong}")
     return 0
 
 
-def _withdraw(bundle: Bundle) -> None:
-    """Remove a bundle that turned out to hold nothing new."""
-    import shutil
+def _publish_and_seal(
+    bundle: Bundle, plan: Plan, events: Events, failures: list[dict[str, Any]], started: float
+) -> str:
+    """Write tables and pictures, check them, seal; returns the verdict."""
+    tables, checks = publish.fill(bundle, plan)
+    against_truth = demo.compare(plan.dataset, tables)
+    if against_truth:
+        bundle.write_text(TRUTH, against_truth + "\n")
+    verdict = "partial" if failures else "accepted" if all(c.ok for c in checks) else "rejected"
+    bundle.seal(
+        verdict=verdict,
+        checks=[vars(c) for c in checks],
+        failures=failures,
+        parts=publish.digests(plan),
+        stages=stage_times(events.ended_tasks),
+        rows={name: t.num_rows for name, t in tables.items()},
+        wall_s=round(time.monotonic() - started, 1),
+    )
+    return verdict
 
-    shutil.rmtree(bundle.root, ignore_errors=True)
+
+def _show_truth(bundle: Bundle) -> None:
+    path = bundle.root / TRUTH
+    if path.exists():
+        _say(f"\nFound against the truth of this simulated dataset:\n{path.read_text()}")
 
 
 def _describe(bundle: Bundle, setting: Setting, plan: Plan) -> None:
@@ -213,7 +214,7 @@ def _describe(bundle: Bundle, setting: Setting, plan: Plan) -> None:
             bundle.write_text(f"dataset/{Path(name).name}", (dataset.root / name).read_text())
 
 
-def _rounds(
+def _compute(
     setting: Setting,
     plan: Plan,
     assessor: Assessor,
@@ -224,42 +225,52 @@ def _rounds(
 ) -> list[dict[str, Any]]:
     """Plan, run, plan again until nothing is left; returns what failed."""
     given_up: dict[Part, dict[str, Any]] = {}
-    blocked: set[Part] = set()
-    stopped = False
-    engine = setting.config.config.engine
     if needs.todo:
-        with Pool(setting.config, setting.config.config.workers, bundle.root / "log" / "parsl") as pool:
-            dispatcher = Dispatcher(pool, plan, events, engine.max_attempts, engine.on_failure)
-            for _ in range(MAX_ROUNDS):
-                todo = {p: r for p, r in needs.todo.items() if p not in given_up and p not in blocked}
-                if not todo:
-                    break
-                _prepare(plan, todo)
-                progress.expect(plan, todo)
-                result = dispatcher.run(todo, assessor.needed, assessor.mark)
-                given_up.update(result.failed)
-                blocked.update(result.blocked)
-                needs = assessor.assess()
-                if stopped := result.stopped:
-                    break
-    lacking = [p.id for p in needs.todo if p not in given_up and p not in blocked]
-    if lacking and not given_up and not stopped:
-        raise InputMissingError(
-            f"after {MAX_ROUNDS} rounds {len(lacking)} parts are still missing, {lacking[0]} first",
-            "something else changes or deletes the scratch folder while the run goes on",
-        )
-    failures = publish.roots(plan)
-    failures += [
+        try:
+            with Pool(setting.config, setting.config.config.workers, bundle.root / "log" / "parsl") as pool:
+                engine = setting.config.config.engine
+                dispatcher = Dispatcher(pool, plan, events, engine.max_attempts, engine.on_failure)
+                given_up = _rounds(plan, assessor, needs, dispatcher, progress)
+        except InterruptedRunError as error:
+            raise InterruptedRunError(
+                f"{error.message}; what was computed is kept",
+                f"the same command goes on from there: python -m dataops_parsl {' '.join(sys.argv[1:])}",
+            ) from None
+    gone = [
         {
-            "position": p.position,
+            "position": part.position,
             "frame": None,
-            "stage": p.node.id,
-            "reason": o["reason"],
-            "log": str(events.failure_log(p.id)),
+            "stage": part.node.id,
+            "reason": outcome["reason"],
+            "log": str(events.failure_log(part.id)),
         }
-        for p, o in given_up.items()
+        for part, outcome in given_up.items()
     ]
-    return failures
+    return publish.roots(plan) + gone
+
+
+def _rounds(
+    plan: Plan, assessor: Assessor, needs: Needs, dispatcher: Dispatcher, progress: Progress
+) -> dict[Part, dict[str, Any]]:
+    """Rounds of work, each on what is missing then; returns the parts that were given up."""
+    given_up: dict[Part, dict[str, Any]] = {}
+    blocked: set[Part] = set()
+    for _ in range(MAX_ROUNDS):
+        todo = {p: r for p, r in needs.todo.items() if p not in given_up and p not in blocked}
+        if not todo and publish.readable(plan):
+            return given_up
+        _prepare(plan, todo)
+        progress.expect(plan, todo)
+        result = dispatcher.run(todo, assessor.needed, assessor.mark)
+        given_up.update(result.failed)
+        blocked.update(result.blocked)
+        if result.stopped:
+            return given_up
+        needs = assessor.assess()
+    raise InputMissingError(
+        f"after {MAX_ROUNDS} rounds {len(needs.todo)} parts are still missing",
+        "something else changes or deletes the scratch folder while the run goes on",
+    )
 
 
 def _prepare(plan: Plan, todo: dict[Part, str]) -> None:

@@ -26,6 +26,10 @@ class Lease:
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._beat, daemon=True, name="lease")
 
+    def take(self) -> None:
+        """Write it for the first time: from now on the run is seen to live."""
+        self._write()
+
     def __enter__(self) -> Lease:
         self._write()
         self._thread.start()

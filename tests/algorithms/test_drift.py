@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from dataops_parsl.algorithms import drift
 from dataops_parsl.algorithms.ants_binding import from_ants, to_ants
 from dataops_parsl.algorithms.drift import IDENTITY, Shift, apply, compose, estimate, valid_mask
+from dataops_parsl.algorithms.shift import forward
 
 Image = NDArray[Any]
 
@@ -209,3 +210,12 @@ def test_real_stack_agrees_with_stackreg(test_data: Path) -> None:
         seen &= (before_them > 0) & (after_them > 0)
         ours = np.corrcoef(apply(after, shift)[seen], before[seen])[0, 1]
         assert ours > np.corrcoef(after_them[seen].astype(float), before_them[seen])[0, 1] - 0.01
+
+
+def test_forward_says_where_a_point_is_seen() -> None:
+    shape, shift = (41, 61), Shift(2.5, -3.0, 7.0)
+    y, x = forward(np.array([24.0]), np.array([20.0]), shift, shape)
+    yy, xx = np.mgrid[: shape[0], : shape[1]]
+    seen = np.exp(-((yy - y[0]) ** 2 + (xx - x[0]) ** 2) / 8).astype(np.float32)
+    at_rest = apply(seen, shift, order=1)
+    assert np.unravel_index(np.argmax(at_rest), shape) == (24, 20)

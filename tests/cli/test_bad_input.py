@@ -118,7 +118,7 @@ def test_a_place_that_cannot_be_written(project: Project, key: str) -> None:
     assert f"paths.{key}" in output
 
 
-@pytest.fixture()
+@pytest.fixture
 def tiny_disk(tmp_path: Path):
     """A file system of 1 MB."""
     place = tmp_path / "tiny"
