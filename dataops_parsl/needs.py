@@ -13,7 +13,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from dataops_parsl.plan import Part, Plan, StepNode
+from dataops_parsl.nodes import Part, StepNode
+from dataops_parsl.plan import Plan
 from dataops_parsl.storage.parts import Receipt, files_whole, read_receipt
 
 

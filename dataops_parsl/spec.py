@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Collection
 from typing import Any
 
-from dataops_parsl.plan import Part, Plan, Source
+from dataops_parsl.nodes import Part, Source
+from dataops_parsl.plan import Plan
 from dataops_parsl.provenance import worker_versions
 from dataops_parsl.stage import Pixels
 

@@ -20,8 +20,9 @@ import pyarrow.compute as pc
 
 from dataops_parsl.dataset.manifest import Dataset
 from dataops_parsl.errors import DataopsError, DatasetError, InputMissingError, PlaceError
+from dataops_parsl.film import Film
 from dataops_parsl.provenance import host_facts, worker_versions
-from dataops_parsl.stage import Film, Pixels, Stage, Step
+from dataops_parsl.stage import Pixels, Stage, Step
 from dataops_parsl.storage.atomic import place_errors
 from dataops_parsl.storage.parts import (
     PartPlace,

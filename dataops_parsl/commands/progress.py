@@ -8,7 +8,8 @@ import time
 from collections.abc import Mapping
 from typing import Any, TextIO
 
-from dataops_parsl.plan import PER_FRAME, Part, Plan
+from dataops_parsl.nodes import PER_FRAME, Part
+from dataops_parsl.plan import Plan
 
 PLAIN_EVERY_S = 10.0
 DRAW_EVERY_S = 0.2

@@ -15,21 +15,22 @@ from typing import Any
 from dataops_parsl import publish, workflow
 from dataops_parsl.bundle import Bundle, abandon_stale, find_sealed, now, open_bundle
 from dataops_parsl.commands import demo
+from dataops_parsl.commands.failures import partial_error
 from dataops_parsl.commands.progress import Progress, duration
 from dataops_parsl.commands.setting import Setting, add_config_arguments, load_setting, open_dataset
 from dataops_parsl.engine.dispatch import Dispatcher
 from dataops_parsl.engine.executors import Pool
 from dataops_parsl.engine.sites import check_site
-from dataops_parsl.errors import InputMissingError, InterruptedRunError, PartialError, RejectedError
+from dataops_parsl.errors import InputMissingError, InterruptedRunError, RejectedError
 from dataops_parsl.events import Events, stage_times
 from dataops_parsl.needs import Assessor, Needs, downstream
-from dataops_parsl.plan import Part, Plan, check_populations
+from dataops_parsl.nodes import Part
+from dataops_parsl.plan import Plan, check_populations
 from dataops_parsl.provenance import run_facts
 from dataops_parsl.storage.atomic import check_root, write_json
 from dataops_parsl.storage.claims import Lease
 from dataops_parsl.storage.pixels import array_path, ensure_array
 
-MAX_SHOWN = 10
 TRUTH = "truth.txt"
 MAX_ROUNDS = 8
 """Plan, run, plan again: each round after the first mends inputs that were found damaged."""
@@ -118,7 +119,7 @@ def _retry_partial(setting: Setting, plan: Plan, assessor: Assessor, needs: Need
     if needs.todo:
         return _compute_and_seal(setting, plan, assessor, needs, unless=before, partial=sealed)
     if publish.digests(plan) == before:
-        raise _partial(sealed.facts.get("failures", []), sealed)
+        raise partial_error(sealed.facts.get("failures", []), sealed)
     return _compute_and_seal(setting, plan, assessor, needs)
 
 
@@ -158,13 +159,13 @@ def _compute_and_seal(
             verdict = _publish_and_seal(bundle, plan, events, failures, started)
     if nothing_new and partial is not None:
         shutil.rmtree(bundle.root)
-        raise _partial(partial.facts.get("failures", []), partial)
+        raise partial_error(partial.facts.get("failures", []), partial)
     abandon_stale(output_root, plan.workflow.name, plan.recipe)
     _say(f"{events.n_tasks} tasks in {duration(time.monotonic() - started)}, verdict: {verdict}")
     _say(f"tables and figures: {bundle.root}")
     _show_truth(bundle)
     if failures:
-        raise _partial(failures, bundle)
+        raise partial_error(failures, bundle)
     if verdict == "rejected":
         wrong = "; ".join(f"{c['name']}: {c['found']}" for c in bundle.facts["checks"] if not c["ok"])
         raise RejectedError(f"the tables of {bundle.root} do not hold together: {wrong}")
@@ -288,42 +289,6 @@ def _prepare(plan: Plan, todo: dict[Part, str]) -> None:
                 plan.batch_frames,
                 plan.dataset.pixel_size_um,
             )
-
-
-def _partial(failures: list[dict[str, Any]], bundle: Bundle) -> PartialError:
-    """What failed, in words: position, frames, stage, reason and log, equal reasons together."""
-    frames: dict[tuple[str, str, str, str], list[int]] = {}
-    for f in failures:
-        log = f.get("log") or ""
-        key = (
-            f["position"] or "all positions",
-            f["stage"],
-            f["reason"],
-            log if log and Path(log).exists() else "",
-        )
-        frames.setdefault(key, []).extend([] if f["frame"] is None else [f["frame"]])
-    lines = []
-    for (position, stage, reason, log), numbers in list(frames.items())[:MAX_SHOWN]:
-        which = f" frame{'s' * (len(numbers) > 1)} {_ranges(numbers)}" if numbers else ""
-        lines.append(f"  {position}{which}, {stage}: {reason}" + (f" (log: {log})" if log else ""))
-    if len(frames) > MAX_SHOWN:
-        lines.append(f"  and {len(frames) - MAX_SHOWN} more, in {bundle.root / 'run.json'}")
-    return PartialError(
-        "\n".join(["partial: the rest is in " + str(bundle.root), *lines]),
-        "mend or exclude what is named (dataset add --exclude position:frame), then run the same command; "
-        f"events: {bundle.events}",
-    )
-
-
-def _ranges(numbers: list[int]) -> str:
-    """Such as ``3, 5–9``."""
-    out: list[list[int]] = []
-    for n in sorted(set(numbers)):
-        if out and n == out[-1][1] + 1:
-            out[-1][1] = n
-        else:
-            out.append([n, n])
-    return ", ".join(str(a) if a == b else f"{a}–{b}" for a, b in out)
 
 
 @contextmanager

@@ -18,7 +18,8 @@ from parsl.executors.high_throughput.errors import ManagerLost, WorkerLost
 from dataops_parsl.engine.executors import Pool
 from dataops_parsl.errors import PlaceError
 from dataops_parsl.events import Events
-from dataops_parsl.plan import Part, Plan
+from dataops_parsl.nodes import Part
+from dataops_parsl.plan import Plan
 from dataops_parsl.spec import spec
 from dataops_parsl.task import execute
 

@@ -10,9 +10,10 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import Field
 
-from dataops_parsl.algorithms import drift, watershed
+from dataops_parsl.algorithms import drift, exclusion, watershed
 from dataops_parsl.errors import ConfigError, MissingExtraError, nearest
-from dataops_parsl.stage import Film, Pixels, Stack, Stage, readable, step
+from dataops_parsl.film import Film
+from dataops_parsl.stage import Pixels, Stack, Stage, readable, step
 from dataops_parsl.stages.register_denoise import shift_at
 from dataops_parsl.tables import Column, Rows, Schema
 
@@ -158,7 +159,7 @@ class Cellpose(Stage):
             trim_frac=(TRIM_FRAC[population.mask] if self.trim_frac is None else self.trim_frac) or None,
         )
         for channel in population.exclude:
-            labels = watershed.without_bright(labels, images[channel], bounds[channel])
+            labels = exclusion.without_bright(labels, images[channel])
         # What the warp invented is no cell.
         labels[~drift.valid_mask(labels.shape, shift)] = 0
         return labels

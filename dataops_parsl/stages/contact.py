@@ -12,7 +12,8 @@ from numpy.typing import NDArray
 from pydantic import Field, model_validator
 
 from dataops_parsl.algorithms import contact_events, contacts
-from dataops_parsl.stage import Film, Stack, Stage, step
+from dataops_parsl.film import Film
+from dataops_parsl.stage import Stack, Stage, step
 from dataops_parsl.tables import Column, Reference, Rows, Schema
 
 _POSITION = Column("position_id", "string", "field of view", key=True)

@@ -12,7 +12,8 @@ from pydantic import Field
 from dataops_parsl.algorithms import deaths as fates
 from dataops_parsl.algorithms import motion
 from dataops_parsl.errors import ConfigError, nearest
-from dataops_parsl.stage import Film, Stage, step
+from dataops_parsl.film import Film
+from dataops_parsl.stage import Stage, step
 from dataops_parsl.stages.killing_tables import (
     CANDIDATES,
     CELLS,

@@ -14,7 +14,8 @@ from dataops_parsl.figures.contacts_over_time import contacts_over_time
 from dataops_parsl.figures.death_over_time import death_over_time
 from dataops_parsl.figures.drift import drift
 from dataops_parsl.figures.overlay import Panel, montage
-from dataops_parsl.stage import Film, Stack, Stage, step
+from dataops_parsl.film import Film
+from dataops_parsl.stage import Stack, Stage, step
 from dataops_parsl.tables import Column, Rows, Schema
 
 PICTURES = Schema(

@@ -14,7 +14,8 @@ from dataops_parsl.algorithms import drift
 from dataops_parsl.algorithms.denoise import denoise
 from dataops_parsl.algorithms.drift import Shift
 from dataops_parsl.errors import ConfigError, nearest
-from dataops_parsl.stage import Film, Pixels, Stack, Stage, readable, step
+from dataops_parsl.film import Film
+from dataops_parsl.stage import Pixels, Stack, Stage, readable, step
 from dataops_parsl.tables import Column, Rows, Schema
 
 FALLBACKS = 2

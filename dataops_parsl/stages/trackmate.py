@@ -11,7 +11,8 @@ from pydantic import Field
 
 from dataops_parsl.algorithms import gaps, lap, lineage
 from dataops_parsl.errors import ConfigError, MissingExtraError
-from dataops_parsl.stage import Film, Stage, step
+from dataops_parsl.film import Film
+from dataops_parsl.stage import Stage, step
 from dataops_parsl.tables import Column, Reference, Rows, Schema
 
 _TRACK_KEY = (

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 PACKAGE = Path(__file__).parents[2] / "dataops_parsl"
-BASE = {"errors", "tables", "stage"}
+BASE = {"errors", "tables", "film", "stage"}
 SCIENCE = {"algorithms", "figures", "stages"}
 HOUSE = {"config", "dataset", "storage", "provenance", "events", "bundle"}
 # A room may import those to the left of it, and itself.
@@ -18,7 +18,7 @@ ORDER = [
     BASE,
     SCIENCE | HOUSE,
     {"workflow", "truth"},
-    {"plan", "validate"},
+    {"nodes", "plan", "validate"},
     {"spec", "needs", "task"},
     {"publish", "engine"},
     {"commands"},
