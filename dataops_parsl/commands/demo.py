@@ -169,28 +169,39 @@ class _Comparison:
         )
 
     def _cells(self, population: str) -> list[tuple[str, str, str, str]]:
-        # A cell that the border cuts has its centre elsewhere than what is seen of it.
-        cells, true = (
-            rows.where(_whole(rows, population)) for rows in (self.found["cells"], self.truth["objects"])
-        )
+        cells, true = (self._of(table, population) for table in (self.found["cells"], self.truth["objects"]))
         if not len(cells) and not len(true):
             return []
-        found_yx = _pairs(cells, "y_um", "x_um") / self.size_um
-        matching = scores.match_objects(
-            cells["frame"], found_yx, true["frame"], _pairs(true, "y_px", "x_px"), MATCH_UM / self.size_um[0]
+        self.identity[population] = scores.identities(
+            cells["track_id"], true["cell_id"], self._matching(cells, true)
         )
-        right = int((matching >= 0).sum())
-        f1 = 2 * right / max(len(cells) + len(true), 1)
-        self.identity[population] = scores.identities(cells["track_id"], true["cell_id"], matching)
-        edges = (
-            scores.track_edges(cells["frame"], cells["track_id"]),
-            scores.track_edges(true["frame"], true["cell_id"]),
-        )
-        links = scores.edge_f1(*edges, matching)
+        # A cell that the border cuts has its centre elsewhere than what is seen of it.
+        cells, true = (rows.where(~rows["touches_edge"].astype(bool)) for rows in (cells, true))
+        matching = self._matching(cells, true)
+        f1 = 2 * int((matching >= 0).sum()) / max(len(cells) + len(true), 1)
+        found_links = scores.track_edges(cells["frame"], cells["track_id"])
+        true_links = scores.track_edges(true["frame"], true["cell_id"])
+        links_f1 = scores.edge_f1(found_links, true_links, matching).f1
         return [
             (f"  {population}s, whole in view", str(len(cells)), str(len(true)), f"F1 {f1:.3f}"),
-            (f"  links of {population}s", str(len(edges[0])), str(len(edges[1])), f"F1 {links.f1:.3f}"),
+            (f"  links of {population}s", str(len(found_links)), str(len(true_links)), f"F1 {links_f1:.3f}"),
         ]
+
+    @staticmethod
+    def _of(rows: Rows, population: str) -> Rows:
+        mask = rows["population"] == population
+        if "visible" in rows.table.column_names:
+            mask &= rows["visible"].astype(bool)
+        return rows.where(mask)
+
+    def _matching(self, cells: Rows, true: Rows) -> Any:
+        return scores.match_objects(
+            cells["frame"],
+            _pairs(cells, "y_um", "x_um") / self.size_um,
+            true["frame"],
+            _pairs(true, "y_px", "x_px"),
+            MATCH_UM / self.size_um[0],
+        )
 
     def _contacts(self) -> tuple[str, str, str, str]:
         events = self.found["contact_events"]
@@ -214,11 +225,6 @@ class _Comparison:
             if np.isfinite(score.median_error_frames):
                 words += f", time off by {score.median_error_frames:.0f} frames (median)"
         return ("  deaths", str(len(deaths)), str(len(true)), words)
-
-
-def _whole(rows: Rows, population: str) -> Any:
-    mask = (rows["population"] == population) & ~rows["touches_edge"].astype(bool)
-    return mask & rows["visible"].astype(bool) if "visible" in rows.table.column_names else mask
 
 
 def _until(rows: Rows, last_frame: int) -> Any:

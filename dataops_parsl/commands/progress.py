@@ -91,8 +91,15 @@ class Progress:
         else:
             parts = [f"{s} {self._done[s]}/{t}" for s, t in self._total.items()]
             lost = f" · {self._lost} worker(s) lost" if self._lost else ""
-            self._stream.write(f"  {' · '.join(parts)}{lost}\n")
+            self._stream.write(f"  {' · '.join(parts)}{lost}{self._left(now)}\n")
         self._stream.flush()
+
+    def _left(self, now: float) -> str:
+        done, total = sum(self._done.values()), sum(self._total.values())
+        if not 0 < done < total:
+            return ""
+        elapsed = now - min(self._first.values())
+        return f" · {100 * done // total} %, about {duration(elapsed * (total - done) / done)} left"
 
     def _line(self, stage: str, now: float) -> str:
         done, total = self._done[stage], self._total[stage]

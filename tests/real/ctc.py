@@ -21,7 +21,7 @@ Lbep = NDArray[np.int64]
 
 
 def tracking_scores(found: Labels, found_lbep: Lbep, true: Labels, true_lbep: Lbep) -> dict[str, float]:
-    """SEG, DET and TRA of a film whose every object and frame is annotated.
+    """TRA and DET of a film whose every object and frame is annotated.
 
     Parameters
     ----------
@@ -40,13 +40,12 @@ def tracking_scores(found: Labels, found_lbep: Lbep, true: Labels, true_lbep: Lb
         res, gt = Path(folder, "01_RES"), Path(folder, "01_GT")
         _write_masks(res, "mask", found)
         _write_masks(gt / "TRA", "man_track", true)
-        _write_masks(gt / "SEG", "man_seg", true)
         np.savetxt(res / "res_track.txt", found_lbep, "%d")
         np.savetxt(gt / "TRA" / "man_track.txt", true_lbep, "%d")
-        scores = evaluate_sequence(str(res), str(gt), ["Valid", "SEG", "DET", "TRA"], threads=1)
+        scores = evaluate_sequence(str(res), str(gt), ["Valid", "TRA", "DET"], threads=1)
     if not scores["Valid"]:
         raise ValueError("tracks and label images do not fit together")
-    return {name: float(scores[name]) for name in ("SEG", "DET", "TRA")}
+    return {name: float(scores[name]) for name in ("TRA", "DET")}
 
 
 def seg_score(found: Labels, true: Labels) -> float:

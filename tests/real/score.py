@@ -30,7 +30,7 @@ from tests.helpers import PROJECT, Project
 from tests.real import ctc, sources
 
 POPULATION = "cell"
-Line = tuple[str, str]
+Lines = dict[str, str]
 WORKERS = min(os.cpu_count() or 1, 8)
 
 
@@ -50,9 +50,8 @@ class Run(NamedTuple):
     def labels(self, population: str, position: str) -> NDArray[np.uint32]:
         """Label images (T, Y, X) of exactly this run, in the registered frame."""
         keys = json.loads((self.bundle / "run.json").read_text())["keys"]
-        key = keys[f"cellpose.segment.{population}"]
         stage = self.project.root / "data" / "scratch" / self.dataset / "cellpose"
-        (folder,) = stage.glob(f"segment.{population}-{key[:8]}*")
+        folder = stage / f"segment.{population}-{keys[f'cellpose.segment[{population}]']}"
         film: NDArray[np.uint32] = zarr.open_array(str(folder / f"{position}.labels.zarr"), mode="r")[:]
         return film
 
@@ -110,22 +109,26 @@ def main() -> int:
         print("make real: skipped, DATAOPS_PARSL_TEST_DATA names no folder of real films with known truth")
         return 0
     data = Path(place).resolve()
-    parts: dict[str, Callable[[Project, Path], list[Line]]] = {
+    parts: dict[str, Callable[[Project, Path], list[Lines]]] = {
         sources.SIM.folder: lambda project, data: _ctc(project, data, sources.SIM, _score_sim),
         sources.HELA.folder: lambda project, data: _ctc(project, data, sources.HELA, _score_hela),
         sources.STILLS: _stills,
     }
-    table: list[Line] = []
+    table: list[tuple[str, ...]] = []
     with tempfile.TemporaryDirectory(prefix="dataops-real-") as folder:
         project = Project(Path(folder))
         for name in ("configs", "apps"):
             shutil.copytree(PROJECT / name, project.root / name, ignore=shutil.ignore_patterns("*.user.toml"))
         for name, part in parts.items():
-            if (data / name).is_dir():
-                table += [(name, ""), *part(project, data)]
-            else:
-                table += [(name, f"skipped: {data} has no such folder")]
-    print(f"\nFound against truth, {WORKERS} workers:\n" + columns([(a, b) for a, b in table]))
+            if not (data / name).is_dir():
+                table.append((name, f"skipped: {data} has no such folder"))
+                continue
+            found = part(project, data)
+            table.append((name, *(lines.pop("") for lines in found)))
+            table += [(f"  {line}", *(lines[line] for lines in found)) for line in found[0]]
+    width = max(map(len, table))
+    print(f"\nFound against truth, {WORKERS} workers:\n")
+    print(columns([row + ("",) * (width - len(row)) for row in table]))
     return 0
 
 
@@ -148,24 +151,31 @@ def _ctc(
     project: Project,
     data: Path,
     film: sources.CtcFilm,
-    score: Callable[[Run, Path, sources.CtcFilm, NDArray[Any]], list[Line]],
-) -> list[Line]:
+    score: Callable[[Run, Path, sources.CtcFilm, NDArray[Any]], Lines],
+) -> list[Lines]:
+    """A film twice: with its drift sought and undone, and as acquired."""
     source = project.root / "sources" / film.folder
     film.write(data, source)
     _command(project, "dataset", "add", str(source), "--name", film.folder)
-    run = _run(project, "tracks", film.folder, film.settings)
-    frames = run.table("frames").sort_values("frame")
-    drift = frames[["dy_px", "dx_px"]].to_numpy(float)
-    labels = moved_back(run.labels(POPULATION, "img"), [(y, x) for y, x in drift])
-    far = np.hypot(*drift.T).max()
-    lines = [
-        ("  run", f"{len(frames)} frames in {run.wall_s:.0f} s"),
-        ("  drift found", f"at most {far:.2f} px, {int((~frames['valid']).sum())} frames not registered"),
-    ]
-    return lines + score(run, data / film.folder, film, labels)
+    found = []
+    for words, settings in (
+        ("registered", {}),
+        ("as acquired", {"stages.register_denoise.register_frames": "false"}),
+    ):
+        run = _run(project, "tracks", film.folder, {**film.settings, **settings})
+        frames = run.table("frames").sort_values("frame")
+        drift = frames[["dy_px", "dx_px"]].to_numpy(float)
+        labels = moved_back(run.labels(POPULATION, "img"), [(y, x) for y, x in drift])
+        lines = {
+            "": words,
+            "run": f"{len(frames)} frames in {run.wall_s:.0f} s",
+            "largest drift found": f"{np.hypot(*drift.T).max():.1f} px",
+        }
+        found.append(lines | score(run, data / film.folder, film, labels))
+    return found
 
 
-def _score_sim(run: Run, folder: Path, film: sources.CtcFilm, labels: NDArray[Any]) -> list[Line]:
+def _score_sim(run: Run, folder: Path, film: sources.CtcFilm, labels: NDArray[Any]) -> Lines:
     true = tifffile.imread(folder / "TRA.tif")
     lbep = np.loadtxt(folder / "man_track.txt", np.int64)
     frame, label, yx = [], [], []
@@ -179,14 +189,15 @@ def _score_sim(run: Run, folder: Path, film: sources.CtcFilm, labels: NDArray[An
     tracks = run.table("tracks").dropna(subset=["parent_track_id"])
     parents = {int(a): int(b) for a, b in zip(tracks["track_id"], tracks["parent_track_id"], strict=True)}
     found = ctc.tracking_scores(*ctc.as_ctc(labels, [(f, n, t) for f, n, t in members], parents), true, lbep)
-    return [
-        *_links(run, truth, film.match_px),
-        ("  TRA, DET, SEG", ", ".join(f"{found[name]:.3f}" for name in ("TRA", "DET", "SEG"))),
-        ("  AP@0.5", f"{scores.mask_average_precision(labels, true):.3f}"),
-    ]
+    return _links(run, truth, film.match_px) | {
+        "TRA": f"{found['TRA']:.3f}",
+        "DET": f"{found['DET']:.3f}",
+        "SEG": f"{ctc.seg_score(labels, true):.3f}",
+        "AP@0.5": f"{scores.mask_average_precision(labels, true):.3f}",
+    }
 
 
-def _score_hela(run: Run, folder: Path, film: sources.CtcFilm, labels: NDArray[Any]) -> list[Line]:
+def _score_hela(run: Run, folder: Path, film: sources.CtcFilm, labels: NDArray[Any]) -> Lines:
     with open(folder / "gt_points.csv", newline="") as file:
         points = list(csv.DictReader(file))
     born = {int(one): int(b) for one, b, _, _ in np.loadtxt(folder / "man_track_fullfield.txt", np.int64)}
@@ -210,14 +221,13 @@ def _score_hela(run: Run, folder: Path, film: sources.CtcFilm, labels: NDArray[A
         (masks,) = folder.glob(f"{name}_*frames.tif")
         annotated = np.loadtxt(folder / f"{name}_frames.txt", np.int64)
         found, true = labels[annotated], tifffile.imread(masks)
-        value = f"{ctc.seg_score(found, true):.3f} on {len(annotated)} frames"
-        lines.append((f"  SEG, {words} masks", value))
-        if words == "silver":
-            lines.append(("  AP@0.5, silver masks", f"{scores.mask_average_precision(found, true):.3f}"))
+        lines[f"SEG, {words} masks"] = f"{ctc.seg_score(found, true):.3f} on {len(annotated)} frames"
+        if words == "silver":  # not every cell has a gold mask
+            lines["AP@0.5, silver masks"] = f"{scores.mask_average_precision(found, true):.3f}"
     return lines
 
 
-def _links(run: Run, truth: Graph, match_px: float) -> list[Line]:
+def _links(run: Run, truth: Graph, match_px: float) -> Lines:
     """Detection, links and divisions, from segmentation to tracks."""
     cells = run.table("cells")
     edges = run.table("edges")
@@ -234,36 +244,37 @@ def _links(run: Run, truth: Graph, match_px: float) -> list[Line]:
     claimed = {tuple(edge) for edge in matching[pairs].tolist()}
     right = len(claimed & {tuple(edge) for edge in truth.divisions.tolist()})
     splits = int((edges["kind"] == "split").sum())
-    return [
-        ("  cells", f"{len(cells)} of {len(truth.frame)}; {_agreement(seen)}"),
-        ("  links", f"{len(pairs)} of {len(truth.edges)}; {_agreement(links)}"),
-        ("  links to daughters", f"{right} of {len(truth.divisions)} found; {splits} splits made"),
-    ]
+    return {
+        "cells": f"{_agreement(seen)}; {len(cells)} of {len(truth.frame)}",
+        "links": f"{_agreement(links)}; {len(pairs)} of {len(truth.edges)}",
+        "links to daughters": f"{right} of {len(truth.divisions)}; {splits} splits made",
+    }
 
 
 def _agreement(score: scores.Agreement) -> str:
-    return f"F1 {score.f1:.3f}, precision {score.precision:.3f}, recall {score.recall:.3f}"
+    return f"F1 {score.f1:.3f} (P {score.precision:.3f}, R {score.recall:.3f})"
 
 
-def _stills(project: Project, data: Path) -> list[Line]:
+def _stills(project: Project, data: Path) -> list[Lines]:
+    """The stills twice: what is bright in the effectors' stain kept from the targets, and not."""
     source = project.root / "sources" / sources.STILLS
     sources.write_stills(data, source)
     _command(project, "dataset", "add", str(source), "--name", sources.STILLS)
-    trimmed = {"stages.cellpose.effector.trim_frac": "0.4"}
-    run = _run(project, "stills", sources.STILLS, trimmed)
-    untrimmed = _run(project, "stills", sources.STILLS, {})
-    everything = _run(project, "stills", sources.STILLS, {**trimmed, "populations.target.exclude": "[]"})
     names = sources.stills(data)
     both = [name for name in names if (data / sources.STILLS / f"{name}_effectors.tif").exists()]
-    return [
-        ("  run", f"{len(names)} frames in {run.wall_s:.0f} s"),
-        ("  targets, AP@0.5", _average_precision(run, data, "target", names)),
-        ("    without exclude", _average_precision(everything, data, "target", names)),
-        ("    where effectors are drawn too", _average_precision(run, data, "target", both)),
-        ("    there, without exclude", _average_precision(everything, data, "target", both)),
-        ("  effectors, AP@0.5", _average_precision(run, data, "effector", both)),
-        ("    with dim rims", _average_precision(untrimmed, data, "effector", both)),
-    ]
+    found = []
+    for words, settings in (("effectors excluded", {}), ("not", {"populations.target.exclude": "[]"})):
+        run = _run(project, "stills", sources.STILLS, {**sources.STILL_SETTINGS, **settings})
+        found.append(
+            {
+                "": words,
+                "run": f"{len(names)} frames in {run.wall_s:.0f} s",
+                "targets, AP@0.5": _average_precision(run, data, "target", names),
+                "  where effectors are drawn too": _average_precision(run, data, "target", both),
+                "effectors, AP@0.5": _average_precision(run, data, "effector", both),
+            }
+        )
+    return found
 
 
 def _average_precision(run: Run, data: Path, population: str, names: list[str]) -> str:
@@ -273,8 +284,8 @@ def _average_precision(run: Run, data: Path, population: str, names: list[str]) 
     each = [scores.mask_average_precision(f, t) for f, t in zip(found, true, strict=True)]
     n_found, n_true = (sum(len(np.unique(m)) - 1 for m in masks) for masks in (found, true))
     together = scores.mask_average_precision(np.stack(found), np.stack(true))
-    span = f"{min(each):.2f} to {max(each):.2f} on {len(each)} frames"
-    return f"{together:.3f} ({span}; {n_found} objects, {n_true} true)"
+    span = f"{min(each):.2f} to {max(each):.2f} in {len(each)} frames"
+    return f"{together:.3f} ({span}); {n_found} of {n_true}"
 
 
 if __name__ == "__main__":
