@@ -30,7 +30,7 @@ def without_bright(
     An object is bright when the median of its pixels, local background subtracted, is above the channel's
     foreground level; so a marked cell that covers less than half of it does not remove it. One frame cannot
     tell the marker from bleed-through: where the objects themselves shine into the channel above its noise
-    and nothing brighter is there, they are dropped.
+    and nothing brighter is there, they are dropped. Marks ten times dimmer than others can be missed.
 
     Parameters
     ----------

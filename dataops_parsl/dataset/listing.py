@@ -73,7 +73,7 @@ def find(name: str, data_root: Path, legacy_root: Path | None = None) -> Path:
     known = f"there are {', '.join(there)}" if there else "there are none yet"
     raise DatasetError(
         f"there is no dataset {name!r} below {places}{nearest(name, there)}; {known}",
-        "'dataset demo' writes a synthetic one, 'dataset add FOLDER NAME' takes in your own",
+        "'dataset demo' writes a synthetic one, 'dataset add FOLDER --name NAME' takes in your own",
     )
 
 

@@ -189,7 +189,7 @@ class Dataset:
         if not (root / MANIFEST).is_file():
             raise DatasetError(
                 f"{root} has no {MANIFEST}: it was never taken in",
-                f"'dataset add {root} NAME' copies it in, with --link it stays where it is",
+                f"'dataset add {root} --name NAME' copies it in, with --link it stays where it is",
             )
         record = read_json(root / MANIFEST)
         if record.get("format") != FORMAT:

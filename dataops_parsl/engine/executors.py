@@ -142,21 +142,28 @@ class Pool:
                 "Parsl's interchange process died, so results cannot come back",
                 f"run the same command again; its log is in {self._run_dir}",
             )
-        if self._executor.connected_managers():
-            self._disconnected_since = None
-            return
         now = time.monotonic()
-        self._disconnected_since = self._disconnected_since or now
-        if now - self._disconnected_since < CONNECT_S:
-            return
+        if not self._blocks_ended():
+            if self._executor.connected_managers():
+                self._disconnected_since = None
+                return
+            self._disconnected_since = self._disconnected_since or now
+            if now - self._disconnected_since < CONNECT_S:
+                return
         if self._restarts >= MAX_RESTARTS:
             raise PlaceError(
-                f"no worker has connected for {CONNECT_S} s, in {MAX_RESTARTS + 1} tries",
+                f"no workers: the block ended or did not connect, {MAX_RESTARTS + 1} times",
                 f"see the block's output in {self._run_dir}: {self._block_tail()}",
             )
         self._restarts += 1
         self._disconnected_since = now
         self._executor.scale_out_facade(1)
+
+    def _blocks_ended(self) -> bool:
+        """Whether every block is known to be over: then there is nothing to wait for."""
+        assert self._executor is not None
+        blocks = list(self._executor.provider.resources)
+        return bool(blocks) and all(s.terminal for s in self._executor.provider.status(blocks))
 
     def _block_tail(self) -> str:
         files = sorted(self._run_dir.rglob("*.err"), key=lambda p: p.stat().st_mtime)

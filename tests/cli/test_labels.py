@@ -75,7 +75,7 @@ def masked(bare_project: Project, film: Film, tmp_path: Path) -> Project:
 
 
 def _moved(mask: NDArray[Any], drift_px: tuple[float, float]) -> NDArray[Any]:
-    """The mask on the registered frame: at each pixel the nearest one of the drifted frame, if there is one."""
+    """The mask on the registered frame: at each pixel the nearest of the drifted frame, if there is one."""
     out = np.zeros_like(mask)
     at = [np.arange(n) + d for n, d in zip(mask.shape, drift_px, strict=True)]
     seen = [(a >= 0) & (a <= n - 1) for a, n in zip(at, mask.shape, strict=True)]
@@ -153,8 +153,8 @@ def test_masks_on_acquired_frames_with_and_without_registration(masked: Project,
     for run in runs:
         assert run.wait() == 0, run.output
         assert "verdict: accepted" in run.output
-    by_drift = sorted((masked.tables(b) for b in masked.bundles()), key=lambda t: np.ptp(t["frames"]["dy_px"]))
-    still, registered = by_drift
+    tables = [masked.tables(bundle) for bundle in masked.bundles()]
+    still, registered = sorted(tables, key=lambda t: np.ptp(t["frames"]["dy_px"]))
     frames = range(film.scene.n_frames)
     assert any(_pairs(_masks(film, frame)) for frame in frames)
     for frame in frames:

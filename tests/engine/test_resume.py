@@ -84,6 +84,20 @@ def test_worker_killed(project: Project, expected) -> None:
     assert same_tables(project.tables(), expected)
 
 
+def test_manager_killed(project: Project, expected) -> None:
+    driver = project.start("run", "--workers", "2")
+    wait_for(lambda: _in_flight(project), 90, "tasks are in flight")
+    managers = [
+        p for p in processes_of(project.root) if any("process_worker_pool.py" in w for w in p.cmdline())
+    ]
+    assert managers, "there is a manager to kill"
+    for manager in managers:
+        manager.send_signal(signal.SIGKILL)
+    assert driver.wait() == 0, driver.output
+    assert any(e["event"] == "lost" for e in _events(project)), "tasks must have been in flight"
+    assert same_tables(project.tables(), expected)
+
+
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
 def test_interrupted_leaves_nothing_and_says_how_to_go_on(project: Project, number: signal.Signals) -> None:
     driver = project.start("run", "--workers", "2")

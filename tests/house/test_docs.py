@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.util
 import re
 import shlex
 from pathlib import Path
@@ -14,18 +13,10 @@ from dataops_parsl import cli
 from dataops_parsl.config import write_default
 from dataops_parsl.stages import discover
 from tests.helpers import PROJECT
+from tests.write_docs import text as tables_page
 
 PROGRAM = "python -m dataops_parsl"
 README = (PROJECT / "README.md").read_text()
-
-
-def _write_docs() -> Any:
-    spec = importlib.util.spec_from_file_location("write_docs", PROJECT / "tests" / "write_docs.py")
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
 
 
 def _make_targets() -> set[str]:
@@ -56,7 +47,7 @@ def _options(parser: Any) -> set[str]:
 
 def test_tables_page_is_written_from_the_schemas() -> None:
     written = (PROJECT / "docs" / "tables.md").read_text(encoding="utf-8")
-    assert written == _write_docs().text(), "run `make config`"
+    assert written == tables_page(), "run `make config`"
 
 
 def test_default_configuration_is_written_from_the_models() -> None:
@@ -104,7 +95,9 @@ def test_workflows_of_the_readme_exist() -> None:
     assert [n for n in named if not (PROJECT / "apps" / f"{n}.py").exists()] == []
 
 
-@pytest.mark.parametrize("page", ["README.md", *sorted(f"docs/{p.name}" for p in (PROJECT / "docs").glob("*.md"))])
+@pytest.mark.parametrize(
+    "page", ["README.md", *sorted(f"docs/{p.name}" for p in (PROJECT / "docs").glob("*.md"))]
+)
 def test_links_between_pages_lead_somewhere(page: str) -> None:
     text = (PROJECT / page).read_text(encoding="utf-8")
     targets = re.findall(r"\]\((?!https?:|#)([^)#\s]+)", text)

@@ -38,8 +38,8 @@ def tracking_scores(found: Labels, found_lbep: Lbep, true: Labels, true_lbep: Lb
     """
     with tempfile.TemporaryDirectory(prefix="ctc-") as folder, contextlib.redirect_stdout(io.StringIO()):
         res, gt = Path(folder, "01_RES"), Path(folder, "01_GT")
-        _write_masks(res, "mask", found)
-        _write_masks(gt / "TRA", "man_track", true)
+        _write_masks(res, "mask", list(found))
+        _write_masks(gt / "TRA", "man_track", list(true))
         np.savetxt(res / "res_track.txt", found_lbep, "%d")
         np.savetxt(gt / "TRA" / "man_track.txt", true_lbep, "%d")
         scores = evaluate_sequence(str(res), str(gt), ["Valid", "TRA", "DET"], threads=1)
@@ -56,18 +56,22 @@ def seg_score(found: Labels, true: Labels) -> float:
     found, true : (T, Y, X) int
         Label images of the annotated frames.
     """
+    # Pixels without any object do not enter, and are most: one is kept, since the library looks for it.
+    frames = [(f[(f > 0) | (t > 0)], t[(f > 0) | (t > 0)]) for f, t in zip(found, true, strict=True)]
     with tempfile.TemporaryDirectory(prefix="ctc-") as folder:
-        pairs = (_write_masks(Path(folder, "gt"), "t", true), _write_masks(Path(folder, "res"), "t", found))
-        matched = match_computed_to_reference_masks(*pairs, threads=1)
+        results = _write_masks(Path(folder, "res"), "t", [np.append(f, 0)[None] for f, _ in frames])
+        truths = _write_masks(Path(folder, "gt"), "t", [np.append(t, 0)[None] for _, t in frames])
+        matched = match_computed_to_reference_masks(truths, results, threads=1)
     return float(seg(matched["labels_ref"], matched["ious"]))
 
 
-def _write_masks(folder: Path, stem: str, labels: Labels) -> list[str]:
-    if labels.max(initial=0) > np.iinfo(np.uint16).max:
-        raise ValueError(f"the challenge's masks are 16 bit; there is a label {labels.max()}")
+def _write_masks(folder: Path, stem: str, frames: Sequence[Labels]) -> list[str]:
+    highest = max((int(image.max(initial=0)) for image in frames), default=0)
+    if highest > np.iinfo(np.uint16).max:
+        raise ValueError(f"the challenge's masks are 16 bit; there is a label {highest}")
     folder.mkdir(parents=True)
-    paths = [str(folder / f"{stem}{t:04d}.tif") for t in range(len(labels))]
-    for path, image in zip(paths, labels, strict=True):
+    paths = [str(folder / f"{stem}{t:04d}.tif") for t in range(len(frames))]
+    for path, image in zip(paths, frames, strict=True):
         tifffile.imwrite(path, image.astype(np.uint16))
     return paths
 

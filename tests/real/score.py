@@ -75,7 +75,7 @@ class Graph:
 
     @classmethod
     def of(cls, frame: ArrayLike, yx: ArrayLike, label: ArrayLike, parents: dict[int, int]) -> Graph:
-        """True links: of a label from one frame to the next, and from a mother to the frame after her last."""
+        """True links: of a label to the next frame, and of a mother to the frame after her last."""
         frames, labels = np.asarray(frame, np.int64), np.asarray(label, np.int64)
         row = {key: i for i, key in enumerate(zip(labels.tolist(), frames.tolist(), strict=True))}
         edges = [(row[one, t - 1], i) for (one, t), i in row.items() if (one, t - 1) in row]
