@@ -12,6 +12,7 @@ FACTS = (
     "channels",
     "populations",
     "segments",
+    "excludes",
     "time_s",
     "plate",
     "excluded",
@@ -110,6 +111,11 @@ class Film:
             )
             for name, p in self._fact("populations").items()
         }
+
+    @property
+    def excludes(self) -> dict[str, tuple[str, ...]]:
+        """Channels that mark what is not of each population."""
+        return {name: tuple(channels) for name, channels in self._fact("excludes").items()}
 
     @property
     def population(self) -> Population:

@@ -11,7 +11,7 @@ from typing import Any
 from dataops_parsl.stage import Stage, Step
 from dataops_parsl.storage.parts import PartPlace, fingerprint
 
-DATASET_FACTS = ("pixel_size_um", "channels", "populations", "segments")
+DATASET_FACTS = ("pixel_size_um", "channels", "populations", "segments", "excludes")
 PER_FRAME = ("batch", "prefix")
 
 

@@ -105,7 +105,8 @@ class Plan:
             "pixel_size_um": list(self.dataset.pixel_size_um),
             "channels": channels,
             "populations": populations,
-            "segments": {n: [*p["segment"], *p["exclude"]] for n, p in populations.items()},
+            "segments": {n: p["segment"] for n, p in populations.items()},
+            "excludes": {n: p["exclude"] for n, p in populations.items()},
         }
         return {name: known[name] for name in names if name in known}
 

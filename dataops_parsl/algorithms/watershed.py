@@ -40,6 +40,7 @@ _SLOPE_FRAC = 0.03  # a background that varies is not known better than this par
 _BRIGHT_QUANTILE = 0.8
 _RIM_QUANTILE = 0.05
 _RIM_RISE_FRAC = 0.3
+_LEAST_SPAN_SIGMA = 15.0
 
 
 def segment(
@@ -146,7 +147,8 @@ def percentile_limits(
     Returns
     -------
     low, high : float
-        In the channel's counts; (0.0, 0.0) where no finite pixel is given.
+        In the channel's counts; (0.0, 0.0) where no finite pixel is given. `high` lies at least
+        ``15`` times the noise above `low`: else an empty channel's noise would be stretched to 0..1.
 
     Raises
     ------
@@ -160,7 +162,15 @@ def percentile_limits(
     if pooled.size == 0:
         return 0.0, 0.0
     bounds = np.percentile(pooled, [low, high])
-    return float(bounds[0]), float(bounds[1])
+    floor = bounds[0] + _LEAST_SPAN_SIGMA * float(np.median([_pixel_noise(frame) for frame in frames]))
+    return float(bounds[0]), float(max(bounds[1], floor))
+
+
+def _pixel_noise(frame: NDArray[Any]) -> float:
+    """Standard deviation of the noise, from differences of neighbours (Immerkaer's idea, by the median)."""
+    steps = np.diff(frame.astype(np.float32), axis=-1)
+    steps = steps[np.isfinite(steps)]
+    return 1.4826 * float(np.median(np.abs(steps))) / np.sqrt(2.0) if steps.size else 0.0
 
 
 def _sample(values: Float32) -> Float32:

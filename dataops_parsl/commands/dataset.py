@@ -91,7 +91,8 @@ def _add(args: argparse.Namespace) -> int:
     )
     for note in made.notes:
         print(f"  note: {note}")
-    print(f"python -m dataops_parsl run --dataset {made.name}")
+    workflow = "" if len(made.description.populations) > 1 else " tracks"
+    print(f"python -m dataops_parsl run{workflow} --dataset {made.name}")
     return 0
 
 

@@ -99,12 +99,13 @@ class Cellpose(Stage):
     @step(
         scope="sample",
         gives={"limits": LIMITS},
-        facts=("segments",),
+        facts=("segments", "excludes"),
         parameters=("low_percentile", "high_percentile"),
     )
     def limits(self, film: Film, raw: Mapping[str, Stack]) -> dict[str, Any]:
         """Normalization limits from a fixed sample of frames, so that no batch waits for the film."""
-        channels = film.segments[film.population_name]
+        name = film.population_name
+        channels = dict.fromkeys((*film.segments[name], *film.excludes[name]))
         low, high = [], []
         for channel in channels:
             frames = [f for f in (readable(raw[channel], n) for n in film.frames) if f is not None]

@@ -205,7 +205,7 @@ class RegisterDenoise(Stage):
     @step(
         scope="batch",
         gives={"denoised": Pixels("raw", per_channel=True)},
-        facts=("segments",),
+        facts=("segments", "excludes"),
         parameters=("denoise",),
     )
     def apply(
@@ -214,7 +214,8 @@ class RegisterDenoise(Stage):
         """Denoise, then move, the channels that are segmented; invented pixels get the median."""
         shift = shift_at(transforms, frame)
         out = {}
-        for channel in {c: None for channels in film.segments.values() for c in channels}:
+        used = [*film.segments.values(), *film.excludes.values()]
+        for channel in dict.fromkeys(c for channels in used for c in channels):
             image = raw[channel][frame]
             if image is None:
                 continue

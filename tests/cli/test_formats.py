@@ -18,7 +18,8 @@ from tests.helpers import Project, same_tables
 SCENE = Scene(height_px=96, width_px=112, n_frames=4, n_effectors=5, n_targets=2)
 SEED = 5
 FORMATS = get_args(writers.Format)
-# What a format could change is read before registration and denoising, which would take longest.
+# `stills` publishes all tables that are made from pixels; the other tables are made from these. What a format
+# could change is read before registration and denoising, which would take longest.
 PLAIN = (
     "--set=stages.register_denoise.register_frames=false",
     "--set=stages.register_denoise.denoise=off",
@@ -65,13 +66,21 @@ def test_every_format_gives_the_same_tables(bare_project: Project, tmp_path: Pat
     # Outputs of its own for each: a sealed bundle of the same pixels would end the run at once.
     _all_at_once(
         bare_project,
-        lambda f: ("run", "--dataset", f, "--workers=1", f"--set=paths.output_root=output/{f}", *PLAIN),
+        lambda f: (
+            "run",
+            "stills",
+            "--dataset",
+            f,
+            "--workers=1",
+            f"--set=paths.output_root=output/{f}",
+            *PLAIN,
+        ),
     )
-    bundles = {f: next(bare_project.root.glob(f"output/{f}/cytotoxicity/run_*")) for f in FORMATS}
+    bundles = {f: next(bare_project.root.glob(f"output/{f}/stills/run_*")) for f in FORMATS}
     tables = {f: bare_project.tables(bundle) for f, bundle in bundles.items()}
     first, *others = FORMATS
-    for name in ("cells", "contacts", "tracks"):
+    for name in ("frames", "cells", "contacts"):
         assert tables[first][name].num_rows > 0
     for other in others:
-        assert _computed(bundles[other]) == _computed(bundles[first]) > 15
+        assert _computed(bundles[other]) == _computed(bundles[first]) >= 6
         assert same_tables(tables[first], tables[other])

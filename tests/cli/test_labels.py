@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -15,9 +16,10 @@ from dataops_parsl.truth.film import Film
 from dataops_parsl.truth.render import labels, render
 from dataops_parsl.truth.scene import Scene
 from dataops_parsl.truth.simulate import simulate
-from tests.helpers import Project
+from tests.helpers import PROJECT, Project
 
 Images = dict[str, NDArray[Any]]
+Tables = dict[str, Any]
 
 SIZE_UM = (0.65, 0.5)
 STORE_UM, RADIUS_UM = 10.0, 2.0
@@ -27,13 +29,13 @@ FIRST_LABEL = {"effector": 0, "target": 70_000}
 DESCRIPTION = f"""\
 pixel_size_um = {list(SIZE_UM)}
 frame_interval_s = 120
-pattern = "{{position}}/{{channel}}/im_{{frame:05d}}.tif"
+pattern = "{{{{position}}}}/{{{{channel}}}}/im_{{{{frame:05d}}}}.tif"
 [channels]
-ctdr = {{ stain = "CTDR" }}
-gfp = {{ stain = "GFP", lost_on_death = true }}
-pi = {{ stain = "PI", death_marker = true, every = {EVERY} }}
-effector_masks = {{ labels = "effector" }}
-target_masks = {{ labels = "target" }}
+ctdr = {{{{ stain = "CTDR" }}}}
+gfp = {{{{ stain = "GFP", lost_on_death = true }}}}
+pi = {{{{ stain = "PI", death_marker = true, every = {EVERY} }}}}
+effector_masks = {{{{ labels = "effector" }}}}
+target_masks = {{{{ labels = "target", labels_frame = "{{labels_frame}}" }}}}
 [populations.effector]
 segment = ["ctdr"]
 diameter_um = 10
@@ -41,7 +43,6 @@ diameter_um = 10
 segment = ["gfp"]
 diameter_um = 20
 """
-LABELS = "--set=stages.cellpose.backend=labels"
 OFF = "--set=stages.register_denoise.register_frames=false"
 
 
@@ -58,20 +59,48 @@ def _masks(film: Film, frame: int) -> Images:
     }
 
 
-@pytest.fixture
-def masked(bare_project: Project, film: Film, tmp_path: Path) -> Project:
-    """A project with the dataset `masked`: stains, a sparse death marker, and true masks as channels."""
+def _write(folder: Path, film: Film, labels_frame: str) -> None:
+    """Stains, a sparse death marker, and true masks as channels."""
     for frame in range(film.scene.n_frames):
         images: Images = {c: i for c, i in render(film, frame).items() if c != "pi" or frame % EVERY == 0}
         images |= {f"{population}_masks": image for population, image in _masks(film, frame).items()}
         for channel, image in images.items():
-            path = tmp_path / "film" / "P1" / channel / f"im_{frame:05d}.tif"
+            path = folder / "P1" / channel / f"im_{frame:05d}.tif"
             path.parent.mkdir(parents=True, exist_ok=True)
             tifffile.imwrite(path, image)
-    (tmp_path / "film" / "dataset.toml").write_text(DESCRIPTION)
-    bare_project.run("dataset", "add", str(tmp_path / "film"), "--name", "masked")
-    (bare_project.root / "configs" / "config.user.toml").write_text('[dataset]\nname = "masked"\n')
-    return bare_project
+    (folder / "dataset.toml").write_text(DESCRIPTION.format(labels_frame=labels_frame))
+
+
+def _all_at_once(project: Project, commands: list[tuple[str, ...]]) -> None:
+    drivers = [project.start(*command) for command in commands]
+    for driver in drivers:
+        assert driver.wait() == 0, driver.output
+
+
+@pytest.fixture(scope="module")
+def tables(tmp_path_factory: pytest.TempPathFactory, film: Film) -> dict[str, Tables]:
+    """Tables of three runs: masks on drifting frames left there, or moved; masks on registered frames."""
+    project = Project(tmp_path_factory.mktemp("labels") / "project")
+    shutil.copytree(PROJECT / "apps", project.root / "apps")
+    shutil.copytree(PROJECT / "configs" / "sites", project.root / "configs" / "sites")
+    films = {where: project.root.parent / where for where in ("raw", "registered")}
+    for where, folder in films.items():
+        _write(folder, film, where)
+    _all_at_once(project, [("dataset", "add", str(f), "--name", n) for n, f in films.items()])
+    runs = {
+        "left": ("raw", "--set=stages.cellpose.backend=labels", OFF),
+        "moved": ("raw", "--set=stages.cellpose.backend=labels"),
+        "registered": ("registered", "--set=stages.cellpose.target.backend=labels"),
+    }
+    _all_at_once(
+        project,
+        [
+            ("run", "--workers=1", f"--set=paths.output_root=output/{name}", "--dataset", dataset, *more)
+            for name, (dataset, *more) in runs.items()
+        ],
+    )
+    bundles = {name: next(project.root.glob(f"output/{name}/cytotoxicity/run_*")) for name in runs}
+    return {name: project.tables(bundle) for name, bundle in bundles.items()}
 
 
 def _moved(mask: NDArray[Any], drift_px: tuple[float, float]) -> NDArray[Any]:
@@ -105,11 +134,11 @@ def _pairs(masks: Images) -> dict[tuple[int, int], tuple[float, int]]:
     return out
 
 
-def _rows(tables: dict[str, Any], name: str, frame: int) -> list[dict[str, Any]]:
+def _rows(tables: Tables, name: str, frame: int) -> list[dict[str, Any]]:
     return [row for row in tables[name].to_pylist() if row["frame"] == frame]
 
 
-def _check(tables: dict[str, Any], frame: int, masks: Images) -> None:
+def _check(tables: Tables, frame: int, masks: Images) -> None:
     """Objects and contacts of a frame are those of these masks, no more and no less."""
     cells = _rows(tables, "cells", frame)
     for population, mask in masks.items():
@@ -131,14 +160,42 @@ def _check(tables: dict[str, Any], frame: int, masks: Images) -> None:
         assert touching == {label: near.count(label) for label in touching}
 
 
-def _drift_px(tables: dict[str, Any], frame: int) -> tuple[float, float]:
+def _drift_px(tables: Tables, frame: int) -> tuple[float, float]:
     (row,) = _rows(tables, "frames", frame)
     return row["dy_px"], row["dx_px"]
 
 
-def _check_sparse_channel(tables: dict[str, Any], film: Film) -> None:
-    """Without drift: the mean of the acquired counts under the mask where there are any, else null."""
-    for cell in tables["cells"].to_pylist():
+def test_masks_without_registration(tables: dict[str, Tables], film: Film) -> None:
+    frames = range(film.scene.n_frames)
+    assert any(_pairs(_masks(film, frame)) for frame in frames)
+    for frame in frames:
+        assert _drift_px(tables["left"], frame) == (0, 0)
+        _check(tables["left"], frame, _masks(film, frame))
+
+
+def test_masks_on_acquired_frames_are_moved_with_the_drift(tables: dict[str, Tables], film: Film) -> None:
+    frames = range(film.scene.n_frames)
+    drifts = [_drift_px(tables["moved"], frame) for frame in frames]
+    assert max(abs(d) for drift in drifts for d in drift) > 2
+    for frame, drift in zip(frames, drifts, strict=True):
+        assert drift == pytest.approx(film.drift_px[frame], abs=0.5)
+        _check(tables["moved"], frame, {p: _moved(mask, drift) for p, mask in _masks(film, frame).items()})
+
+
+def test_masks_of_one_population_on_registered_frames_are_taken_as_they_are(
+    tables: dict[str, Tables], film: Film
+) -> None:
+    for frame in range(film.scene.n_frames):
+        cells = _rows(tables["registered"], "cells", frame)
+        areas = {c["label"]: c["area_um2"] for c in cells if c["population"] == "target"}
+        expected = _areas(_masks(film, frame)["target"])
+        assert areas == pytest.approx({label: n * SIZE_UM[0] * SIZE_UM[1] for label, n in expected.items()})
+        assert any(c["population"] == "effector" for c in cells), "effectors are segmented all the same"
+        assert _drift_px(tables["registered"], frame) == _drift_px(tables["moved"], frame)
+
+
+def test_a_sparse_channel_is_measured_where_it_was_acquired(tables: dict[str, Tables], film: Film) -> None:
+    for cell in tables["left"]["cells"].to_pylist():
         measures = [cell[f"{name}_pi"] for name in ("mean_raw", "mean_bg", "p95_bg")]
         if cell["frame"] % EVERY:
             assert measures == [None, None, None]
@@ -146,40 +203,5 @@ def _check_sparse_channel(tables: dict[str, Any], film: Film) -> None:
         mask = _masks(film, cell["frame"])[cell["population"]] == cell["label"]
         assert measures[0] == pytest.approx(render(film, cell["frame"])["pi"][mask].mean())
         assert None not in measures
-
-
-def test_masks_on_acquired_frames_with_and_without_registration(masked: Project, film: Film) -> None:
-    runs = [masked.start("run", "--workers=1", LABELS, *more) for more in ((), (OFF,))]
-    for run in runs:
-        assert run.wait() == 0, run.output
-        assert "verdict: accepted" in run.output
-    tables = [masked.tables(bundle) for bundle in masked.bundles()]
-    still, registered = sorted(tables, key=lambda t: np.ptp(t["frames"]["dy_px"]))
-    frames = range(film.scene.n_frames)
-    assert any(_pairs(_masks(film, frame)) for frame in frames)
-    for frame in frames:
-        assert _drift_px(still, frame) == (0, 0)
-        _check(still, frame, _masks(film, frame))
-        drift = _drift_px(registered, frame)
-        assert drift == pytest.approx(film.drift_px[frame], abs=0.5)
-        _check(registered, frame, {p: _moved(mask, drift) for p, mask in _masks(film, frame).items()})
-    assert max(abs(d) for frame in frames for d in _drift_px(registered, frame)) > 2
-    _check_sparse_channel(still, film)
-    assert {c["frame"] for c in registered["cells"].to_pylist() if c["mean_raw_pi"] is not None} == set(
-        frames[::EVERY]
-    )
-
-
-def test_masks_of_one_population_on_registered_frames(masked: Project, film: Film) -> None:
-    description = masked.root / "data" / "datasets" / "masked" / "dataset.toml"
-    text = description.read_text().replace('"target" }', '"target", labels_frame = "registered" }')
-    description.write_text(text)
-    masked.run("run", "--workers=2", "--set=stages.cellpose.target.backend=labels")
-    tables = masked.tables()
-    assert any(abs(d) > 2 for frame in range(film.scene.n_frames) for d in _drift_px(tables, frame))
-    for frame in range(film.scene.n_frames):
-        cells = _rows(tables, "cells", frame)
-        areas = {c["label"]: c["area_um2"] for c in cells if c["population"] == "target"}
-        expected = _areas(_masks(film, frame)["target"])
-        assert areas == pytest.approx({label: n * SIZE_UM[0] * SIZE_UM[1] for label, n in expected.items()})
-        assert any(c["population"] == "effector" for c in cells)
+    measured = {c["frame"] for c in tables["moved"]["cells"].to_pylist() if c["mean_raw_pi"] is not None}
+    assert measured == set(range(0, film.scene.n_frames, EVERY))

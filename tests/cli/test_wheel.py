@@ -14,6 +14,7 @@ import numpy as np
 import pytest
 import tifffile
 
+from dataops_parsl.dataset import ingest
 from tests.helpers import PROJECT, Project
 
 PIP = (sys.executable, "-m", "pip", "--disable-pip-version-check", "--quiet")
@@ -68,7 +69,8 @@ def _film(folder: Path) -> Path:
 
 
 def test_the_wheel_carries_the_package_and_the_project_files_only(wheel: Path) -> None:
-    names = zipfile.ZipFile(wheel).namelist()
+    with zipfile.ZipFile(wheel) as archive:
+        names = archive.namelist()
     assert {n.split("/")[0].partition("-")[0] for n in names} == {"dataops_parsl"}
     for file in sorted((PROJECT / "apps").glob("*.py")):
         assert f"dataops_parsl/_project/apps/{file.name}" in names
@@ -85,7 +87,7 @@ def test_outside_the_checkout(installed: Path, tmp_path: Path) -> None:
     where = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, **place)
     assert Path(where.stdout).is_relative_to(installed)
     assert "no datasets in" in project.run("dataset", "list", **place)
-    project.run("dataset", "add", str(_film(tmp_path / "film")), "--name", "one", **place)
+    ingest.add(_film(tmp_path / "film"), "one", project.root / "data" / "datasets")
     plan = project.run("run", "--dataset", "one", "--dry-run", **place)
     assert "killing.summarise" in plan
     assert not project.bundles()

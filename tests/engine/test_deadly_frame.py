@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import json
-import os
 import shutil
-from dataclasses import dataclass
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -74,77 +73,84 @@ deadly = workflow.add(Deadly, raw=workflow.raw)
 workflow.publish(survivors=deadly.survivors, counts=deadly.counts)
 """
 N_FRAMES = 12
+LOG = "tried.txt"
+DIES = (
+    "run",
+    "deadly",
+    "--workers=2",
+    "--set=stages.deadly.frame=5",
+    "--set=stages.deadly.position=targets_alone",
+    "--set=engine.max_attempts=2",
+    "--set=engine.heartbeat_s=1",  # how soon a dead worker is noticed
+)
+STOPS = (
+    "run",
+    "deadly",
+    "--workers=1",
+    "--set=batch_frames=1",
+    "--set=stages.deadly.wrong_frame=1",
+    "--set=engine.on_failure=stop",
+)
 
 
-@dataclass
-class Place:
-    """A project whose package has one more stage."""
-
-    project: Project
-    library: Path
-    log: Path
-
-    def run(self, *arguments: str, expect: int = 0) -> str:
-        """Run the workflow `deadly`."""
-        environment = {**os.environ, "PYTHONPATH": str(self.library), "DEADLY_LOG": str(self.log)}
-        return self.project.run(
-            "run", "deadly", *arguments, expect=expect, env=environment, cwd=self.project.root
-        )
+class Place(Project):
+    """A project with the workflow `deadly`."""
 
     def tried(self, what: str) -> int:
         """How often a worker was killed at it."""
-        return self.log.read_text().split().count(what)
+        return (self.root.parent / LOG).read_text().split().count(what)
 
     def events(self, kind: str) -> list[dict[str, Any]]:
-        """Events of the newest bundle."""
-        lines = (self.project.bundles("deadly")[-1] / "log" / "events.jsonl").read_text().splitlines()
+        """Events of the newest run."""
+        lines = (self.bundles("deadly")[-1] / "log" / "events.jsonl").read_text().splitlines()
         return [event for event in map(json.loads, lines) if event["event"] == kind]
 
     def rows(self, name: str) -> list[dict[str, Any]]:
-        """A table of the newest bundle."""
-        rows: list[dict[str, Any]] = self.project.tables(workflow="deadly")[name].to_pylist()
+        """A table of the newest run."""
+        rows: list[dict[str, Any]] = self.tables(workflow="deadly")[name].to_pylist()
         return rows
 
 
-@pytest.fixture(scope="module")
-def library(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A copy of the package with the stage `deadly`."""
-    folder = tmp_path_factory.mktemp("library")
-    shutil.copytree(
-        PROJECT / "dataops_parsl", folder / "dataops_parsl", ignore=shutil.ignore_patterns("__pycache__")
-    )
-    (folder / "dataops_parsl" / "stages" / "deadly.py").write_text(STAGE)
-    return folder
-
-
-def _place(root: Path, library: Path, small_films: Path) -> Place:
+def _place(root: Path, small_films: Path) -> Place:
     (root / "configs").mkdir(parents=True)
     shutil.copytree(PROJECT / "configs" / "sites", root / "configs" / "sites")
     (root / "configs" / "config.user.toml").write_text('batch_frames = 4\n[dataset]\nname = "small"\n')
     (root / "apps").mkdir()
     (root / "apps" / "deadly.py").write_text(APP)
     ingest.add(small_films, "small", root / "data" / "datasets")
-    return Place(Project(root), library, root / "tried.txt")
+    return Place(root)
 
 
 @pytest.fixture(scope="module")
-def died(
-    tmp_path_factory: pytest.TempPathFactory, library: Path, small_films: Path
-) -> tuple[Place, tuple[str, ...], str]:
-    """A run in which a frame and a film-wide step killed their workers: its place, arguments, output."""
-    place = _place(tmp_path_factory.mktemp("died") / "project", library, small_films)
-    arguments = (
-        "--workers=2",
-        "--set=stages.deadly.frame=5",
-        "--set=stages.deadly.position=targets_alone",
-        "--set=engine.max_attempts=2",
-        "--set=engine.heartbeat_s=1",  # how soon a dead worker is noticed
-    )
-    return place, arguments, place.run(*arguments, expect=4)
+def first_runs(
+    tmp_path_factory: pytest.TempPathFactory, small_films: Path
+) -> Iterator[tuple[tuple[Place, str], tuple[Place, str]]]:
+    """Two projects and what their first runs printed: workers that died, and a stop at a failure."""
+    folder = tmp_path_factory.mktemp("deadly")
+    library = folder / "library"
+    ignored = shutil.ignore_patterns("__pycache__")
+    shutil.copytree(PROJECT / "dataops_parsl", library / "dataops_parsl", ignore=ignored)
+    (library / "dataops_parsl" / "stages" / "deadly.py").write_text(STAGE)
+    died, stopped = (_place(folder / name, small_films) for name in ("died", "stopped"))
+    with pytest.MonkeyPatch.context() as environment:
+        environment.setenv("PYTHONPATH", str(library))
+        environment.setenv("PYTHONSAFEPATH", "1")  # else the working directory's package goes first
+        environment.setenv("DEADLY_LOG", str(folder / LOG))
+        drivers = [died.start(*DIES), stopped.start(*STOPS)]
+        for driver in drivers:
+            assert driver.wait() == 4, driver.output
+            assert "Traceback" not in driver.output
+        yield (died, drivers[0].output), (stopped, drivers[1].output)
+
+
+@pytest.fixture
+def died(first_runs) -> tuple[Place, str]:
+    """A frame and a film-wide step killed their workers."""
+    return first_runs[0]
 
 
 def test_a_deadly_frame_fails_alone(died) -> None:
-    place, _, output = died
+    place, output = died
     (line,) = (line for line in output.splitlines() if "coculture frame 5, " in line)
     assert "deadly.look" in line
     assert "the worker died on this frame" in line
@@ -157,7 +163,7 @@ def test_a_deadly_frame_fails_alone(died) -> None:
 
 
 def test_a_deadly_step_is_given_up_after_max_attempts(died) -> None:
-    place, _, output = died
+    place, output = died
     (line,) = (line for line in output.splitlines() if "targets_alone" in line)
     assert "deadly.count" in line
     assert "its worker died 2 times" in line
@@ -167,7 +173,7 @@ def test_a_deadly_step_is_given_up_after_max_attempts(died) -> None:
 
 
 def test_only_what_killed_a_worker_was_lost(died) -> None:
-    place, _, _ = died
+    place, _ = died
     assert {e["task"] for e in place.events("lost")} == {
         "deadly.look/coculture/00001",
         "deadly.count/targets_alone",
@@ -175,32 +181,24 @@ def test_only_what_killed_a_worker_was_lost(died) -> None:
 
 
 def test_a_rerun_tries_them_once_more_and_ends_the_same(died) -> None:
-    place, arguments, _ = died
-    (bundle,) = place.project.bundles("deadly")
+    place, _ = died
+    (bundle,) = place.bundles("deadly")
     frame, position = place.tried("frame"), place.tried("position")
-    output = place.run(*arguments, expect=4)
+    output = place.run(*DIES, expect=4)
     assert place.tried("frame") == 2 * frame
     assert place.tried("position") == 2 * position
-    assert place.project.bundles("deadly") == [bundle]
+    assert place.bundles("deadly") == [bundle]
     assert str(bundle) in output
     assert "coculture frame 5" in output
     assert "the worker died on this frame" in output
     assert "its worker died 2 times" in output
-    wait_for(lambda: not processes_of(place.project.root), 40, "all processes of the project are gone")
+    wait_for(lambda: not processes_of(place.root), 40, "all processes of the project are gone")
 
 
-def test_on_failure_stop(tmp_path: Path, library: Path, small_films: Path) -> None:
-    place = _place(tmp_path / "project", library, small_films)
-    arguments = ("--workers=1", "--set=batch_frames=1", "--set=stages.deadly.wrong_frame=1")
-    output = place.run(*arguments, "--set=engine.on_failure=stop", expect=4)
+def test_on_failure_stop_submits_nothing_more(first_runs) -> None:
+    place, output = first_runs[1]
     assert "coculture frame 1, " in output
     assert "this frame is wrong" in output
-    # Two frames, and what was in flight at that moment.
+    # Frame 0, and what was in flight at that moment.
     assert 1 <= len(place.rows("survivors")) < N_FRAMES
     assert len(place.events("submitted")) == len(place.events("ended")) < N_FRAMES
-    place.run(*arguments, expect=4)
-    assert len(place.rows("survivors")) == 2 * N_FRAMES - 1
-    assert {r["position_id"]: r["n"] for r in place.rows("counts")} == {
-        "coculture": N_FRAMES - 1,
-        "targets_alone": N_FRAMES,
-    }
