@@ -137,6 +137,14 @@ class Assessor:
         return self._why[part.node]
 
 
+def _difference(name: str, old: Any, new: Any) -> str:
+    """Down to the key that differs, so that one line says it."""
+    if isinstance(old, dict) and isinstance(new, dict):
+        inner = next(k for k in {**old, **new} if old.get(k) != new.get(k))
+        return _difference(f"{name}.{inner}", old.get(inner), new.get(inner))
+    return f"{name} was {old}, is {new}"
+
+
 def _compare(node: StepNode) -> str:
     """Say what differs from the last computed version of the step, if there is one."""
     name = node.folder.name.rpartition("-")[0]
@@ -158,8 +166,7 @@ def _compare(node: StepNode) -> str:
         old, new = before.get(group, {}), now[group]
         changed = [k for k in {**old, **new} if old.get(k) != new.get(k)]
         if changed:
-            name = changed[0]
-            return f"{word} changed: {name} was {old.get(name)}, is {new.get(name)}"
+            return f"{word} changed: {_difference(changed[0], old.get(changed[0]), new.get(changed[0]))}"
     if before.get("batch_frames") != now["batch_frames"]:
         return f"batch_frames was {before.get('batch_frames')}, is {now['batch_frames']}"
     return "a step before it changed"

@@ -46,6 +46,7 @@ class StepNode:
     def described(self) -> dict[str, Any]:
         """Everything that the key is made of, to say in words what changed."""
         return {
+            "dataset": self.scratch.name,
             "stage": self.stage.name,
             "step": self.step.name,
             "population": self.population,

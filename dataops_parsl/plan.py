@@ -98,7 +98,7 @@ class Plan:
             if not population or n == population
         }
         channels = {
-            n: c.model_dump(mode="json", exclude={"found_as"})
+            n: c.model_dump(mode="json", exclude={"found_as", "stain"})
             for n, c in self.dataset.description.channels.items()
         }
         known: dict[str, Any] = {

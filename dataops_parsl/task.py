@@ -318,7 +318,7 @@ class _Shell:
             elif frame in above:
                 self.receipt.skipped[frame] = "failed in an earlier step"
             elif frame in self.task["deadly"]:
-                self.receipt.failed[frame] = "the worker died on this frame, more than once"
+                self.receipt.failed[frame] = "the worker died on this frame"
             else:
                 if self.task["attempt"] > 1:
                     with place_errors(self.place.notes):

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Any
 
 from dataops_parsl.bundle import Bundle
@@ -20,7 +19,7 @@ def partial_error(failures: list[dict[str, Any]], bundle: Bundle) -> PartialErro
             f["position"] or "all positions",
             f["stage"],
             f["reason"],
-            log if log and Path(log).exists() else "",
+            log,
         )
         frames.setdefault(key, []).extend([] if f["frame"] is None else [f["frame"]])
     lines = []

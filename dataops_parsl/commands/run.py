@@ -243,7 +243,7 @@ def _compute(
             "frame": None,
             "stage": part.node.id,
             "reason": outcome["reason"],
-            "log": str(events.failure_log(part.id)),
+            "log": str(log) if (log := events.failure_log(part.id)).exists() else "",
         }
         for part, outcome in given_up.items()
     ]

@@ -159,6 +159,7 @@ class Dispatcher:
     def _submit(self, part: Part, reason: str) -> None:
         attempts = self._attempts.setdefault(part, _Attempts())
         task = spec(self.plan, part, attempt=attempts.number, deadly=attempts.deadly)
+        part.place.notes.unlink(missing_ok=True)
         self.events.submitted(part, attempts.number, reason)
         future = self.pool.submit(part.node.name, execute, task)
         future.add_done_callback(lambda f, p=part: self._results.put((p, f)))
@@ -185,7 +186,8 @@ class Dispatcher:
         if not isinstance(error, (WorkerLost, ManagerLost)):
             return _failure(part, reason)
         self.events.lost(part, attempts.number, reason)
-        frame = _noted_frame(part)
+        # A block that ends takes its tasks with it, whatever they were at: only a worker blames a frame.
+        frame = _noted_frame(part) if isinstance(error, WorkerLost) else None
         if frame is not None and frame not in attempts.deadly and attempts.number > 1:
             attempts.deadly.add(frame)
         else:

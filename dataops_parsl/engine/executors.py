@@ -91,6 +91,8 @@ class Pool:
                 Config(
                     executors=[self._executor],
                     strategy="none",
+                    # Blocks are first started at this poll.
+                    strategy_period=0.5,
                     retries=0,
                     run_dir=str(self._run_dir),
                     usage_tracking=0,

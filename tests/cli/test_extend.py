@@ -24,12 +24,12 @@ def test_a_new_stage_in_three_places(project: Project, tmp_path: Path) -> None:
     with open(project.root / "apps" / "cytotoxicity.py", "a") as app:
         app.write(wiring)
     environment = {**os.environ, "PYTHONPATH": str(library)}
-    project.run("config", "--write-default", env=environment)
+    project.run("config", "--write-default", env=environment, cwd=project.root)
     assert "[stages.brightness]" in (project.root / "configs" / "config.def.toml").read_text()
-    plan = project.run("run", "--until", "brightness", "--dry-run", env=environment)
+    plan = project.run("run", "--until", "brightness", "--dry-run", env=environment, cwd=project.root)
     assert "brightness.mean" in plan
     assert "register_denoise" not in plan
-    project.run("run", "--workers", "2", "--until", "brightness", env=environment)
+    project.run("run", "--workers", "2", "--until", "brightness", env=environment, cwd=project.root)
     table = project.tables()["brightness"]
     assert table.num_rows == 24
     assert table.schema.field("mean_count").metadata[b"unit"] == b"count"

@@ -29,13 +29,13 @@ FIRST_LABEL = {"effector": 0, "target": 70_000}
 DESCRIPTION = f"""\
 pixel_size_um = {list(SIZE_UM)}
 frame_interval_s = 120
-pattern = "{{{{position}}}}/{{{{channel}}}}/im_{{{{frame:05d}}}}.tif"
+pattern = "{{position}}/{{channel}}/im_{{frame:05d}}.tif"
 [channels]
-ctdr = {{{{ stain = "CTDR" }}}}
-gfp = {{{{ stain = "GFP", lost_on_death = true }}}}
-pi = {{{{ stain = "PI", death_marker = true, every = {EVERY} }}}}
-effector_masks = {{{{ labels = "effector" }}}}
-target_masks = {{{{ labels = "target", labels_frame = "{{labels_frame}}" }}}}
+ctdr = {{ stain = "CTDR" }}
+gfp = {{ stain = "GFP", lost_on_death = true }}
+pi = {{ stain = "PI", death_marker = true, every = {EVERY} }}
+effector_masks = {{ labels = "effector" }}
+target_masks = {{ labels = "target", labels_frame = "LABELS_FRAME" }}
 [populations.effector]
 segment = ["ctdr"]
 diameter_um = 10
@@ -68,7 +68,7 @@ def _write(folder: Path, film: Film, labels_frame: str) -> None:
             path = folder / "P1" / channel / f"im_{frame:05d}.tif"
             path.parent.mkdir(parents=True, exist_ok=True)
             tifffile.imwrite(path, image)
-    (folder / "dataset.toml").write_text(DESCRIPTION.format(labels_frame=labels_frame))
+    (folder / "dataset.toml").write_text(DESCRIPTION.replace("LABELS_FRAME", labels_frame))
 
 
 def _all_at_once(project: Project, commands: list[tuple[str, ...]]) -> None:
