@@ -227,16 +227,10 @@ def _compute(
     """Plan, run, plan again until nothing is left; returns what failed."""
     given_up: dict[Part, dict[str, Any]] = {}
     if needs.todo:
-        try:
-            with Pool(setting.config, setting.config.config.workers, bundle.root / "log" / "parsl") as pool:
-                engine = setting.config.config.engine
-                dispatcher = Dispatcher(pool, plan, events, engine.max_attempts, engine.on_failure)
-                given_up = _rounds(plan, assessor, needs, dispatcher, progress)
-        except InterruptedRunError as error:
-            raise InterruptedRunError(
-                f"{error.message}; what was computed is kept",
-                f"the same command goes on from there: python -m dataops_parsl {' '.join(sys.argv[1:])}",
-            ) from None
+        with Pool(setting.config, setting.config.config.workers, bundle.root / "log" / "parsl") as pool:
+            engine = setting.config.config.engine
+            dispatcher = Dispatcher(pool, plan, events, engine.max_attempts, engine.on_failure)
+            given_up = _rounds(plan, assessor, needs, dispatcher, progress)
     gone = [
         {
             "position": part.position,
@@ -296,7 +290,10 @@ def _stop_signals() -> Iterator[None]:
     """Turn Ctrl-C, SIGTERM and SIGHUP into an orderly end."""
 
     def stop(number: int, _: Any) -> None:
-        raise InterruptedRunError(f"stopped by {signal.Signals(number).name}")
+        raise InterruptedRunError(
+            f"stopped by {signal.Signals(number).name}; what was computed is kept",
+            f"the same command goes on from there: python -m dataops_parsl {' '.join(sys.argv[1:])}",
+        )
 
     kept = {n: signal.signal(n, stop) for n in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)}
     try:
