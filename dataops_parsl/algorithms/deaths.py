@@ -72,10 +72,10 @@ def fate(
     index = np.flatnonzero(usable & np.isfinite(score))
     times, positive = time_s[index], score[index] > threshold
     for k in np.flatnonzero(positive & ~np.r_[False, positive[:-1]]):
-        within = slice(k, int(np.searchsorted(times, times[k] + sustain_s, side="left")) + 1)
-        seen = times[-1] >= times[k] + sustain_s
-        if seen and positive[within].all() and positive[within].size >= MIN_OBSERVATIONS:
-            return Fate(int(index[k]), int(index[k - 1]) if k else -1, k == 0)
+        reached = int(np.searchsorted(times, times[k] + sustain_s, side="left"))
+        stop = max(reached + 1, k + MIN_OBSERVATIONS)
+        if stop <= len(times) and positive[k:stop].all():
+            return Fate(int(index[k]), int(index[k - 1]) if k else -1, bool(k == 0))
     return Fate(-1, -1, False)
 
 

@@ -6,7 +6,6 @@ from collections.abc import Mapping
 from typing import Any, ClassVar
 
 import numpy as np
-from numpy.typing import NDArray
 from pydantic import Field
 
 from dataops_parsl.algorithms import deaths as fates
@@ -14,6 +13,7 @@ from dataops_parsl.algorithms import motion
 from dataops_parsl.errors import ConfigError, nearest
 from dataops_parsl.film import Film
 from dataops_parsl.stage import Stage, step
+from dataops_parsl.stages import closing
 from dataops_parsl.stages.killing_tables import (
     CANDIDATES,
     CELLS,
@@ -121,7 +121,7 @@ class Killing(Stage):
         """Closing tables of one position."""
         channel = thresholds["channel"][0]
         threshold = float(thresholds["threshold_count"][0])
-        track = _joined(objects, members)
+        track = closing.joined(objects, members)
         score = objects[f"p95_bg_{channel}"] if channel else np.full(len(objects), np.nan)
         time_s = np.array([film.time_s[int(f)] for f in objects["frame"]], np.float64)
         cells: dict[str, Any] = {
@@ -130,7 +130,7 @@ class Killing(Stage):
             "step_speed_um_min": np.full(len(objects), np.nan),
             "death_score": score,
             "alive": np.full(len(objects), None, object),
-            **_contact_columns(objects, touches),
+            **closing.contact_columns(objects, touches),
         }
         tracks: dict[str, list[Any]] = {c.name: [] for c in TRACKS.columns[1:]}
         deaths: dict[str, list[Any]] = {c.name: [] for c in DEATHS.columns[1:]}
@@ -146,7 +146,7 @@ class Killing(Stage):
             cells["step_speed_um_min"][mine] = moved.step_speed_um_min
             judged = population == self.targets and np.isfinite(threshold)
             for row, of_track in enumerate(
-                _groups(mine, track[mine], objects["frame"][mine], moved.track_id)
+                closing.groups(mine, track[mine], objects["frame"][mine], moved.track_id)
             ):
                 fate = _UNKNOWN
                 if judged:
@@ -154,12 +154,12 @@ class Killing(Stage):
                     fate = fates.fate(
                         time_s[of_track], score[of_track], usable, threshold, 60 * self.sustain_min
                     )
-                    cells["alive"][of_track] = _alive(fate, usable, score[of_track])
+                    cells["alive"][of_track] = closing.alive(fate, usable, score[of_track])
                 ends = time_s[of_track[0]], time_s[of_track[-1]]
-                _add_track(
+                closing.add_track(
                     tracks, population, known, row, moved, ends, len(of_track), film, objects, of_track
                 )
-                _add_fate(tracks, fate, judged, time_s, of_track)
+                closing.add_fate(tracks, fate, judged, time_s, of_track)
                 if judged and fate.death >= 0 and not fate.dead_at_entry:
                     at = of_track[fate.death]
                     self._add_death(
@@ -185,14 +185,14 @@ class Killing(Stage):
         time_s: float,
         last_alive_s: float,
     ) -> None:
-        seen = _by_effector(events, population, track_id, self.effectors, time_s, 60 * self.window_min)
+        seen = closing.by_effector(events, population, track_id, self.effectors, time_s, 60 * self.window_min)
         total = sum(contact for contact, _ in seen.values())
         for effector, (contact_s, lag_s) in sorted(seen.items()):
-            _append(
+            closing.append(
                 candidates,
                 (population, track_id, self.effectors, effector, contact_s, lag_s, contact_s / total),
             )
-        _append(deaths, (population, track_id, frame, time_s, last_alive_s, len(seen)))
+        closing.append(deaths, (population, track_id, frame, time_s, last_alive_s, len(seen)))
 
     @step(scope="dataset", gives={"positions": POSITIONS}, facts=("plate", "n_frames"), parameters=())
     def describe(self, films: Mapping[str, Film]) -> dict[str, Any]:
@@ -244,8 +244,8 @@ class Killing(Stage):
             values = (
                 level,
                 name,
-                _common(plates, "condition"),
-                _common(plates, "control"),
+                closing.common(plates, "condition"),
+                closing.common(plates, "control"),
                 len(positions),
                 int(targets.sum()),
                 int((track["population"] == self.effectors).sum()),
@@ -256,133 +256,5 @@ class Killing(Stage):
                 len(death) / at_risk if known and at_risk else None,
                 float(threshold),
             )
-            _append(out, values)
+            closing.append(out, values)
         return out
-
-
-def _append(columns: dict[str, list[Any]], values: tuple[Any, ...]) -> None:
-    for column, value in zip(columns.values(), values, strict=True):
-        column.append(value)
-
-
-def _common(plates: list[dict[str, Any]], name: str) -> Any:
-    values = {p[name] for p in plates}
-    return values.pop() if len(values) == 1 else None
-
-
-def _joined(objects: Rows, members: Mapping[str, Rows]) -> NDArray[np.int64]:
-    """Track of each object."""
-    track = {
-        (population, frame, label): track_id
-        for population, rows in members.items()
-        for frame, label, track_id in zip(
-            rows["frame"].tolist(), rows["label"].tolist(), rows["track_id"].tolist(), strict=True
-        )
-    }
-    keys = zip(objects["population"], objects["frame"].tolist(), objects["label"].tolist(), strict=True)
-    return np.array([track[k] for k in keys], np.int64).reshape(-1)
-
-
-def _contact_columns(objects: Rows, touches: Rows) -> dict[str, Any]:
-    known = dict(
-        zip(
-            zip(touches["population"], touches["frame"].tolist(), touches["label"].tolist(), strict=True),
-            touches["n_contacts"].tolist(),
-            strict=True,
-        )
-    )
-    keys = zip(objects["population"], objects["frame"].tolist(), objects["label"].tolist(), strict=True)
-    n = np.array([known.get(k, 0) for k in keys], np.int64)
-    return {"n_contacts": n, "in_contact": n > 0}
-
-
-def _groups(
-    rows: NDArray[np.int64], track: NDArray[np.int64], frame: NDArray[np.int64], ids: NDArray[np.int64]
-) -> list[NDArray[np.int64]]:
-    """Rows of each track, in order of frames."""
-    order = np.lexsort((frame, track))
-    starts = np.searchsorted(track[order], ids)
-    return np.split(rows[order], starts[1:]) if len(ids) else []
-
-
-def _alive(fate: fates.Fate, usable: NDArray[np.bool_], score: NDArray[np.float64]) -> NDArray[Any]:
-    alive = np.full(len(usable), True, object)
-    if fate.death >= 0:
-        alive[0 if fate.dead_at_entry else fate.death :] = False
-    # What was not seen is not alive: before death it is unknown; a dead cell stays dead.
-    unseen = (~usable | ~np.isfinite(score)) & (alive == True)  # noqa: E712 - elementwise
-    alive[unseen] = None
-    return alive
-
-
-def _add_track(
-    tracks: dict[str, list[Any]],
-    population: str,
-    known: Rows,
-    row: int,
-    moved: motion.Motion,
-    ends_s: tuple[float, float],
-    n_objects: int,
-    film: Film,
-    objects: Rows,
-    of_track: NDArray[np.int64],
-) -> None:
-    last = of_track[-1]
-    if known["divides"][row]:
-        reason = "division"
-    elif int(objects["frame"][last]) == film.frames[-1]:
-        reason = "film"
-    else:
-        reason = "edge" if objects["touches_edge"][last] else "lost"
-    parent = known["parent_track_id"][row]
-    values = {
-        "population": population,
-        "track_id": int(known["track_id"][row]),
-        "n_objects": n_objects,
-        "start_s": ends_s[0],
-        "end_s": ends_s[1],
-        "end_reason": reason,
-        "lineage_id": int(known["lineage_id"][row]),
-        "parent_track_id": int(parent) if parent == parent and parent is not None else None,
-        "generation": int(known["generation"][row]),
-        "path_um": moved.path_um[row],
-        "net_um": moved.net_um[row],
-        "straightness_frac": moved.straightness_frac[row],
-        "speed_um_min": moved.speed_um_min[row],
-    }
-    for name, value in values.items():
-        tracks[name].append(value)
-
-
-def _add_fate(
-    tracks: dict[str, list[Any]],
-    fate: fates.Fate,
-    judged: bool,
-    time_s: NDArray[np.float64],
-    rows: NDArray[np.int64],
-) -> None:
-    died = fate.death >= 0 and not fate.dead_at_entry
-    tracks["dead"].append(fate.death >= 0 if judged else None)
-    tracks["dead_at_entry"].append(fate.dead_at_entry if judged else None)
-    tracks["death_time_s"].append(float(time_s[rows[fate.death]]) if died else None)
-
-
-def _by_effector(
-    events: Rows, population: str, track_id: int, effectors: str, death_time_s: float, window_s: float
-) -> dict[int, tuple[float, float]]:
-    """Contact time and lag of each effector that touched this target within the window."""
-    out: dict[int, tuple[float, float]] = {}
-    for target, effector in (("a", "b"), ("b", "a")):
-        mine = events.where(
-            (events[f"population_{target}"] == population)
-            & (events[f"track_id_{target}"] == track_id)
-            & (events[f"population_{effector}"] == effectors)
-        )
-        contact, lag = fates.contact_before(mine["start_s"], mine["end_s"], death_time_s, window_s)
-        for other, contact_s, lag_s in zip(
-            mine[f"track_id_{effector}"].tolist(), contact.tolist(), lag.tolist(), strict=True
-        ):
-            if contact_s > 0:
-                before = out.get(other, (0.0, float("inf")))
-                out[other] = (before[0] + contact_s, min(before[1], lag_s))
-    return out
