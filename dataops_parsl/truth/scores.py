@@ -109,7 +109,7 @@ def detection(
 ) -> Agreement:
     """Objects found: a true positive is a pair of `match_objects`, whose parameters these are."""
     matching = match_objects(found_frame, found_yx, true_frame, true_yx, max_distance_px)
-    return _agreement(np.count_nonzero(matching >= 0), len(matching), len(np.asarray(true_frame)))
+    return _agreement(int(np.count_nonzero(matching >= 0)), len(matching), len(np.asarray(true_frame)))
 
 
 def track_edges(frame: ArrayLike, track_id: ArrayLike) -> Pairs:

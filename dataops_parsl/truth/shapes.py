@@ -61,7 +61,7 @@ class Patches:
     @property
     def size(self) -> int:
         """Edge of a window, px."""
-        return self.depth_px.shape[1]
+        return int(self.depth_px.shape[1])
 
 
 def patches(y_px: Floats, x_px: Floats, radius_px: Floats, shape: Complexes, soft_px: int = 0) -> Patches:
