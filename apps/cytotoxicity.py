@@ -38,6 +38,7 @@ pictures = workflow.add(
     frames=film.frames,
     cells=killing.cells,
     contact_events=touch.contact_events,
+    thresholds=killing.thresholds,
 )
 
 workflow.publish(

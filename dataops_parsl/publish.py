@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 import pyarrow as pa
@@ -56,6 +57,18 @@ def readable(plan: Plan) -> bool:
     except InputMissingError:
         return False
     return True
+
+
+def notes(plan: Plan, tables: Mapping[str, pa.Table]) -> list[str]:
+    """What a user should be told of a result that is whole and yet says little."""
+    out = []
+    if "cells" in tables and "population" in tables["cells"].column_names:
+        found = set(tables["cells"]["population"].unique().to_pylist())
+        out += [f"no {p} was found in any frame" for p in plan.populations if p not in found]
+    for row in tables["thresholds"].to_pylist() if "thresholds" in tables else []:
+        if row["threshold_count"] is None:
+            out.append(row["source"])
+    return out
 
 
 def roots(plan: Plan) -> list[dict[str, Any]]:

@@ -50,7 +50,7 @@ diameter_um = 20
 PLATE = """\
 position,well,condition,control,replicate
 coculture,A1,effectors and targets,,1
-targets_alone,B1,targets alone,no effectors,1
+targets_alone,B1,targets alone,negative,1
 """
 
 

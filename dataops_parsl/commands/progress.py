@@ -96,7 +96,7 @@ class Progress:
 
     def _left(self, now: float) -> str:
         done, total = sum(self._done.values()), sum(self._total.values())
-        if not 0 < done < total:
+        if not total / 20 < done < total:  # the first few say nothing of the rest
             return ""
         elapsed = now - min(self._first.values())
         return f" · {100 * done // total} %, about {duration(elapsed * (total - done) / done)} left"

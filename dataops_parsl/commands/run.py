@@ -162,6 +162,8 @@ def _compute_and_seal(
         raise partial_error(partial.facts.get("failures", []), partial)
     abandon_stale(output_root, plan.workflow.name, plan.recipe)
     _say(f"{events.n_tasks} tasks in {duration(time.monotonic() - started)}, verdict: {verdict}")
+    for note in bundle.facts["notes"]:
+        _say(f"note: {note}")
     _say(f"tables and figures: {bundle.root}")
     _show_truth(bundle)
     if failures:
@@ -183,6 +185,7 @@ def _publish_and_seal(
     verdict = "partial" if failures else "accepted" if all(c.ok for c in checks) else "rejected"
     bundle.seal(
         verdict=verdict,
+        notes=publish.notes(plan, tables),
         checks=[vars(c) for c in checks],
         failures=failures,
         parts=publish.digests(plan),

@@ -9,6 +9,7 @@ import os
 import shutil
 import signal
 import sys
+import tempfile
 import time
 from collections.abc import Callable
 from concurrent.futures import Future
@@ -70,6 +71,11 @@ class Pool:
             "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ.get('PATH', '')}",
         }
         os.environ.update(environment)
+        # What killed workers leave behind goes with the run. Under the system's own folder, since paths of
+        # sockets must be short.
+        self._temporary = tempfile.mkdtemp(prefix="dataops-")
+        self._kept_temporary = os.environ.get("TMPDIR")
+        os.environ["TMPDIR"] = self._temporary
         engine = self._config.config.engine
         self._executor = HighThroughputExecutor(
             label=executor_label(self._config),
@@ -116,6 +122,10 @@ class Pool:
             for group in processes:
                 with contextlib.suppress(ProcessLookupError, PermissionError):
                     os.killpg(group, signal.SIGKILL)
+            shutil.rmtree(self._temporary, ignore_errors=True)
+        os.environ.pop("TMPDIR")
+        if self._kept_temporary is not None:
+            os.environ["TMPDIR"] = self._kept_temporary
         self._dfk = None
 
     def submit(

@@ -30,6 +30,7 @@ LIMITS = Schema(
 )
 
 
+MIN_DIAMETER_PX = 3
 TRIM_FRAC = {"nucleus": 0.4, "cell": 0.0}
 """Halos of nuclei are cut off; the thin, dim rim of a cell counts."""
 
@@ -75,6 +76,14 @@ class Cellpose(Stage):
             )
         if self.backend == "labels":
             self._labels_channel(film)
+            return
+        size_um = max(film.pixel_size_um)
+        if film.population.diameter_um < MIN_DIAMETER_PX * size_um:
+            raise ConfigError(
+                f"a {film.population_name} of {film.population.diameter_um:g} µm is "
+                f"{film.population.diameter_um / size_um:.2g} px at {size_um:g} µm/px: too small to be seen",
+                "check diameter_um, and pixel_size_um in dataset.toml (in µm, not nm)",
+            )
 
     def _labels_channel(self, film: Film) -> str:
         carriers = [n for n, c in film.channels.items() if c.labels]

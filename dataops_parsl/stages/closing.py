@@ -62,13 +62,16 @@ def groups(
     return np.split(rows[order], starts[1:]) if len(ids) else []
 
 
-def alive(fate: fates.Fate, usable: NDArray[np.bool_], score: NDArray[np.float64]) -> NDArray[Any]:
+def alive(
+    fate: fates.Fate, usable: NDArray[np.bool_], score: NDArray[np.float64], threshold: float
+) -> NDArray[Any]:
     """Alive, dead or unknown for each observation of one track."""
     alive = np.full(len(usable), True, object)
     if fate.death >= 0:
         alive[0 if fate.dead_at_entry else fate.death :] = False
     # What was not seen is not alive: before death it is unknown; a dead cell stays dead.
-    unseen = (~usable | ~np.isfinite(score)) & (alive == True)  # noqa: E712 - elementwise
+    # Positive, but not for long enough to be called dead, is not alive either.
+    unseen = (~usable | ~np.isfinite(score) | (score > threshold)) & (alive == True)  # noqa: E712 - elementwise
     alive[unseen] = None
     return alive
 

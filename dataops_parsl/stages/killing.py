@@ -26,6 +26,8 @@ from dataops_parsl.stages.killing_tables import (
 from dataops_parsl.tables import Rows
 
 _UNKNOWN = fates.Fate(-1, -1, False)
+NEGATIVE = "negative"
+"""What the column control says where nothing should die: these positions set the death threshold."""
 
 
 class Killing(Stage):
@@ -56,8 +58,19 @@ class Killing(Stage):
     """Population that may kill."""
 
     def check(self, film: Film) -> None:
-        """Refuse a death channel that is not there."""
+        """Refuse a death channel or populations that are not there."""
         self._channel(film)
+        names = list(film.populations)
+        roles = [("targets", self.targets)]
+        if len(names) > 1:  # targets alone are a film too
+            roles.append(("effectors", self.effectors))
+        for role, name in roles:
+            if name not in names:
+                raise ConfigError(
+                    f"this dataset has no population {name!r}{nearest(name, names)}",
+                    f"say which of {', '.join(names)} are the {role}: stages.killing.{role}; one population "
+                    "alone is tracked by: run tracks",
+                )
 
     def _channel(self, film: Film) -> str:
         names = [n for n, c in film.channels.items() if not c.labels]
@@ -79,7 +92,7 @@ class Killing(Stage):
     def threshold(self, films: Mapping[str, Film], objects: Rows) -> dict[str, Any]:
         """One threshold for the dataset, never one per film."""
         channel = self._channel(next(iter(films.values())))
-        controls = [p for p, film in films.items() if film.plate["control"]]
+        controls = [p for p, film in films.items() if film.plate["control"] == NEGATIVE]
         value: float | None = None
         if not channel:
             source = "no channel is marked death_marker: deaths are unknown; mark one in dataset.toml"
@@ -87,8 +100,8 @@ class Killing(Stage):
             value, source = self.threshold_count, "given: stages.killing.threshold_count"
         elif not controls:
             source = (
-                "no control position and no threshold: deaths are unknown; name controls in plate.csv or set "
-                "stages.killing.threshold_count"
+                "no negative control and no threshold: deaths are unknown; write negative into the column "
+                "control of plate.csv where nothing should die, or set stages.killing.threshold_count"
             )
         else:
             mine = (objects["population"] == self.targets) & np.isin(
@@ -100,7 +113,12 @@ class Killing(Stage):
             source = f"controls: {', '.join(controls)}"
             if value is None:
                 source = f"no {self.targets} was seen in the control positions {', '.join(controls)}"
-        return {"channel": [channel or None], "threshold_count": [value], "source": [source]}
+        return {
+            "population": [self.targets],
+            "channel": [channel or None],
+            "threshold_count": [value],
+            "source": [source],
+        }
 
     @step(
         scope="film",
@@ -148,18 +166,19 @@ class Killing(Stage):
             for row, of_track in enumerate(
                 closing.groups(mine, track[mine], objects["frame"][mine], moved.track_id)
             ):
-                fate = _UNKNOWN
+                fate, seen = _UNKNOWN, False
                 if judged:
                     usable = ~objects["touches_edge"][of_track].astype(bool)
                     fate = fates.fate(
                         time_s[of_track], score[of_track], usable, threshold, 60 * self.sustain_min
                     )
-                    cells["alive"][of_track] = closing.alive(fate, usable, score[of_track])
+                    seen = bool((usable & np.isfinite(score[of_track])).any())
+                    cells["alive"][of_track] = closing.alive(fate, usable, score[of_track], threshold)
                 ends = time_s[of_track[0]], time_s[of_track[-1]]
                 closing.add_track(
                     tracks, population, known, row, moved, ends, len(of_track), film, objects, of_track
                 )
-                closing.add_fate(tracks, fate, judged, time_s, of_track)
+                closing.add_fate(tracks, fate, seen, time_s, of_track)
                 if judged and fate.death >= 0 and not fate.dead_at_entry:
                     at = of_track[fate.death]
                     self._add_death(
@@ -235,7 +254,7 @@ class Killing(Stage):
             track, death, event = own[id(tracks)], own[id(deaths)], own[id(contact_events)]
             targets = track["population"] == self.targets
             at_entry = int(np.sum(track["dead_at_entry"][targets] == True)) if known else None  # noqa: E712 - nullable
-            at_risk = int(targets.sum()) - (at_entry or 0)
+            at_risk = sum(d is not None for d in track["dead"][targets]) - (at_entry or 0)
             pair = {self.targets, self.effectors}
             mixed = [
                 {a, b} == pair for a, b in zip(event["population_a"], event["population_b"], strict=True)

@@ -11,7 +11,7 @@ _TRACK = Column("track_id", "int64", "unbranched track, numbered by first frame,
 _PLATE = (
     Column("well", "string", "well of the plate"),
     Column("condition", "string", "what was done to it"),
-    Column("control", "string", "kind of control; null for none"),
+    Column("control", "string", "negative (nothing should die: sets the death threshold) or another kind"),
     Column("replicate", "string", "replicate"),
 )
 _OWN_TRACK = Reference(
@@ -27,6 +27,7 @@ THRESHOLDS = Schema(
     "thresholds",
     "the dataset's death threshold",
     (
+        Column("population", "string", "population that is judged: the targets"),
         Column("channel", "string", "death channel; null for none"),
         Column("threshold_count", "float64", "death score above which a cell is dead", "count"),
         Column("source", "string", "where it comes from, or what to do so that there is one"),
@@ -51,7 +52,11 @@ CELLS = Schema(
         Column(
             "death_score", "float64", "95th percentile of the death channel, background subtracted", "count"
         ),
-        Column("alive", "bool", "whether its target is alive; null where that is unknown"),
+        Column(
+            "alive",
+            "bool",
+            "whether a target is alive; null where unknown: at the edge, or marked but not for long enough",
+        ),
     ),
     (_OWN_TRACK, Reference("frames", (("position_id", "position_id"), ("frame", "frame")))),
 )
@@ -73,7 +78,11 @@ TRACKS = Schema(
         Column("net_um", "float64", "distance from first to last object", "µm", low=0),
         Column("straightness_frac", "float64", "net over path", "frac", low=0, high=1.0001),
         Column("speed_um_min", "float64", "path over time", "µm/min", low=0),
-        Column("dead", "bool", "whether it is seen to die or was dead at entry; null where unknown"),
+        Column(
+            "dead",
+            "bool",
+            "seen to die, or dead at entry; null where it could not be judged (always at the edge)",
+        ),
         Column("dead_at_entry", "bool", "dead in its first usable observation: no event"),
         Column("death_time_s", "float64", "first positive observation; null for none", "s"),
     ),
@@ -135,7 +144,12 @@ SUMMARY = Schema(
         Column("n_deaths", "int64", "targets that were seen to die; null where death is unknown", low=0),
         Column("n_with_candidates", "int64", "deaths with an effector in contact before", low=0),
         Column(
-            "death_frac", "float64", "deaths over targets that were not dead at entry", "frac", low=0, high=1
+            "death_frac",
+            "float64",
+            "deaths over targets that could be judged and were not dead at entry",
+            "frac",
+            low=0,
+            high=1,
         ),
         Column("death_threshold_count", "float64", "the dataset's threshold; null for none", "count"),
     ),

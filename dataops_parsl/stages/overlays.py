@@ -121,14 +121,14 @@ class Overlays(Stage):
         parameters=(),
     )
     def curves(
-        self, films: Mapping[str, Film], frames: Rows, cells: Rows, contact_events: Rows
+        self, films: Mapping[str, Film], frames: Rows, cells: Rows, thresholds: Rows
     ) -> dict[str, Any]:
         """Drift, contacts and deaths over time."""
         moved, touching, fate = {}, {}, {}
+        targets = thresholds["population"][0]
         for position in films:
             mine = frames.where(frames["position_id"] == position)
-            own = cells.where((cells["position_id"] == position) & (cells["population"] == "target"))
-            events = contact_events.where(contact_events["position_id"] == position)
+            own = cells.where((cells["position_id"] == position) & (cells["population"] == targets))
             time_s, n = mine["time_s"], len(mine)
             moved[position] = {
                 "time_s": time_s,
@@ -138,12 +138,10 @@ class Overlays(Stage):
                 "valid": mine["valid"].astype(bool),
             }
             seen = np.isfinite(mine["confidence"])
-            running = np.zeros(n)
-            for first, last in zip(events["start_frame"].tolist(), events["end_frame"].tolist(), strict=True):
-                running[first : last + 1] += 1
+            contacts = np.bincount(own["frame"], weights=own["n_contacts"], minlength=n)[:n]
             touching[position] = {
                 "time_s": time_s,
-                "n_contacts": np.where(seen, running, np.nan),
+                "n_contacts": np.where(seen, contacts, np.nan),
                 "n_targets_in_contact": _per_frame(own, own["in_contact"] == True, n),  # noqa: E712
                 "n_targets": _per_frame(own, np.ones(len(own), bool), n),
             }

@@ -116,6 +116,12 @@ class RegisterDenoise(Stage):
             return self.channel
         names = sorted(film.segments, key=lambda n: (n != "target", list(film.segments).index(n)))
         effectors = set(film.segments.get("effector", ()))
+        if len(names) > 1 and not {"target", "effector"} & set(names):
+            raise ConfigError(
+                "no channel to find the drift on: it is not known which of "
+                f"{', '.join(names)} stay and which move",
+                "set stages.register_denoise.channel to a stain of cells that stay",
+            )
         for name in names:
             for channel in film.segments[name]:
                 known = channels[channel]

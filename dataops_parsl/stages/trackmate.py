@@ -92,7 +92,7 @@ class Trackmate(Stage):
 
     max_frame_gap: int = Field(2, ge=0)
     """TrackMate's MAX_FRAME_GAP: frames from the end of one segment to the start of the next; 2 bridges
-    one missing frame, 0 closes no gap."""
+    one missing frame, 0 closes no gap. An object that linking left alone is never joined, as in TrackMate."""
 
     splitting: bool = False
     """Whether a track may divide."""

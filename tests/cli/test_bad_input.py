@@ -61,6 +61,16 @@ def _noise(seed: int) -> np.ndarray:
         (("run", "--set", "stages.trackmate.targe.splitting=true"), 2, ["targe", "did you mean 'target'"]),
         (("run", "--set", 'populations.target.segment=["gfb"]'), 2, ["'gfb'", "did you mean 'gfp'"]),
         (("run", "--set", "stages.register_denoise.channel=dapi"), 2, ["dapi", "ctdr, gfp, pi"]),
+        (
+            ("run", "--set", "stages.killing.targets=targt"),
+            2,
+            ["no population 'targt'", "did you mean 'target'"],
+        ),
+        (
+            ("run", "--set", "populations.target.diameter_um=0.5"),
+            2,
+            ["too small to be seen", "pixel_size_um"],
+        ),
         (("dataset", "verify", "nothing"), 2, ["no dataset 'nothing'"]),
         (("dataset", "add", "/nowhere", "--name", "x"), 2, ["/nowhere"]),
     ],
@@ -87,12 +97,14 @@ def test_frames_without_objects_and_of_zeros_and_no_death_channel(
     frames = [_noise(0), np.zeros((64, 64), np.uint16), _noise(2)]
     source = _film(tmp_path / "film", frames)
     bare_project.run("dataset", "add", str(source), "--name", "empty")
-    bare_project.run("run", "--dataset", "empty", "--workers", "1")
+    output = bare_project.run("run", "--dataset", "empty", "--workers", "1")
     tables = bare_project.tables()
     assert tables["cells"].num_rows == 0
     assert tables["frames"].num_rows == 3
     assert tables["summary"]["n_deaths"].to_pylist() == [None]
     assert "death_marker" in tables["thresholds"]["source"][0].as_py()
+    assert "note: no target was found in any frame" in output
+    assert "note: no channel is marked death_marker" in output
 
 
 def test_one_frame_only(bare_project: Project, tmp_path: Path) -> None:
