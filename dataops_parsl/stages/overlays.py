@@ -92,6 +92,7 @@ class Overlays(Stage):
                     contacts=[(where[a], where[b]) for a, b in pairs if a in where and b in where],
                     dead=[(here["y_um"][i] / size_y, here["x_um"][i] / size_x) for i in dead],
                     title=f"{film.position_id}, frame {frame}",
+                    limits=_limits(seen),
                 )
             )
         if not panels:
@@ -158,6 +159,13 @@ class Overlays(Stage):
             "death_over_time": death_over_time(fate),
         }
         return {"file": [f"{n}.png" for n in made], "data": [base.png_bytes(f) for f in made.values()]}
+
+
+def _limits(images: Mapping[str, NDArray[Any]]) -> dict[str, tuple[float, float]]:
+    """Black and white of each image; one that is empty beside others stays dark, its noise unstretched."""
+    bounds = {name: np.percentile(image, (1.0, 99.8)) for name, image in images.items()}
+    widest = max(float(high - low) for low, high in bounds.values())
+    return {n: (float(low), float(max(high, low + 0.3 * widest))) for n, (low, high) in bounds.items()}
 
 
 def _together(denoised: Mapping[str, Stack], channels: tuple[str, ...], frame: int) -> NDArray[Any] | None:
