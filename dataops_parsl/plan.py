@@ -59,6 +59,12 @@ class Plan:
 
     def _add_stage(self, name: str) -> None:
         node = self.workflow.nodes[name]
+        for population in [] if node.each else self.populations:
+            if self.config.stage(node.stage, population) != self.config.stage(node.stage):
+                raise ConfigError(
+                    f"stages.{name}.{population} is set, but {name} works on all populations at once",
+                    f"set stages.{name} without a population",
+                )
         for population in self.populations if node.each else [""]:
             stage = self.config.stage(node.stage, population or None)
             stage.check(Film("", (), population, self._dataset_facts(DATASET_FACTS, population)))

@@ -71,6 +71,11 @@ def _noise(seed: int) -> np.ndarray:
             2,
             ["too small to be seen", "pixel_size_um"],
         ),
+        (
+            ("run", "--set", "stages.contact.target.radius_um=3"),
+            2,
+            ["stages.contact.target", "all populations"],
+        ),
         (("dataset", "verify", "nothing"), 2, ["no dataset 'nothing'"]),
         (("dataset", "add", "/nowhere", "--name", "x"), 2, ["/nowhere"]),
     ],
