@@ -8,11 +8,10 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from dataops_parsl.stage import Stage, Step
+from dataops_parsl.stage import PER_FRAME, Stage, Step
 from dataops_parsl.storage.parts import PartPlace, fingerprint
 
 DATASET_FACTS = ("pixel_size_um", "channels", "populations", "segments", "excludes")
-PER_FRAME = ("batch", "prefix")
 
 
 @dataclass(frozen=True)

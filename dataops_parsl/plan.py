@@ -16,8 +16,8 @@ from dataops_parsl.config import Loaded
 from dataops_parsl.dataset.manifest import Dataset, Position
 from dataops_parsl.errors import ConfigError, nearest
 from dataops_parsl.film import Film
-from dataops_parsl.nodes import DATASET_FACTS, PER_FRAME, Part, Source, StepNode
-from dataops_parsl.stage import Pixels
+from dataops_parsl.nodes import DATASET_FACTS, Part, Source, StepNode
+from dataops_parsl.stage import PER_FRAME, Pixels
 from dataops_parsl.storage.parts import fingerprint
 from dataops_parsl.tables import Schema
 from dataops_parsl.workflow import RAW, Workflow

@@ -54,6 +54,7 @@ from dataops_parsl.film import FACTS, Film
 from dataops_parsl.tables import Schema
 
 Scope = Literal["batch", "prefix", "sample", "film", "dataset"]
+PER_FRAME = ("batch", "prefix")
 _RESERVED = ("self", "film", "films", "frame", "carry")
 
 

@@ -239,8 +239,3 @@ class Rows:
     def columns(self) -> dict[str, Any]:
         """All columns, as Arrow arrays, to build another table from."""
         return {name: self.table[name] for name in self.table.column_names}
-
-
-def concat(tables: Sequence[pa.Table], schema: pa.Schema) -> pa.Table:
-    """Concatenate tables of one schema; none gives an empty one."""
-    return pa.concat_tables(tables).combine_chunks() if tables else schema.empty_table()

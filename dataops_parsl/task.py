@@ -22,7 +22,7 @@ from dataops_parsl.dataset.manifest import Dataset
 from dataops_parsl.errors import DataopsError, DatasetError, InputMissingError, PlaceError
 from dataops_parsl.film import Film
 from dataops_parsl.provenance import host_facts, worker_versions
-from dataops_parsl.stage import Pixels, Stage, Step
+from dataops_parsl.stage import PER_FRAME, Pixels, Stage, Step
 from dataops_parsl.storage.atomic import place_errors
 from dataops_parsl.storage.parts import (
     PartPlace,
@@ -35,8 +35,6 @@ from dataops_parsl.storage.parts import (
 )
 from dataops_parsl.storage.pixels import CACHED_FRAMES, StoredStack, publish_pixels
 from dataops_parsl.tables import Rows
-
-PER_FRAME = ("batch", "prefix")
 
 
 def execute(task: dict[str, Any]) -> dict[str, Any]:

@@ -8,8 +8,9 @@ import time
 from collections.abc import Mapping
 from typing import Any, TextIO
 
-from dataops_parsl.nodes import PER_FRAME, Part
+from dataops_parsl.nodes import Part
 from dataops_parsl.plan import Plan
+from dataops_parsl.stage import PER_FRAME
 
 PLAIN_EVERY_S = 10.0
 DRAW_EVERY_S = 0.2

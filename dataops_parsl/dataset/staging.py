@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from dataops_parsl.errors import DatasetError, PlaceError
+from dataops_parsl.storage.atomic import sync_folder
 
 _OWNER = ".owner"
 _BLOCK = 1 << 20
@@ -149,12 +150,3 @@ def write_synced(path: Path, text: str) -> None:
 def make_read_only(path: Path) -> None:
     """Take every write permission from a file."""
     path.chmod(path.stat().st_mode & ~(stat.S_IWUSR | stat.S_IWGRP | stat.S_IWOTH))
-
-
-def sync_folder(folder: Path) -> None:
-    """Make a folder's entries durable."""
-    handle = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)

@@ -6,7 +6,6 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 import pyarrow as pa
-import pyarrow.compute as pc
 
 from dataops_parsl.tables import Reference, Schema
 
@@ -73,8 +72,3 @@ def _complete(frames: pa.Table, n_frames: Mapping[str, int]) -> Check:
     have = {row["position_id"]: row["frame_count_distinct"] for row in counted}
     lacking = [f"{p} has {have.get(p, 0)} of {n}" for p, n in n_frames.items() if have.get(p, 0) != n]
     return Check("frames: complete", not lacking, "; ".join(lacking) or f"{frames.num_rows} frames")
-
-
-def failed_frames(frames: pa.Table) -> int:
-    """Number of frames that failed (neither computed nor excluded)."""
-    return int(pc.sum(pc.equal(pc.fill_null(frames["reason"], ""), "failed")).as_py() or 0)
