@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.ndimage import binary_erosion, find_objects
-from scipy.spatial import cKDTree
-from scipy.spatial.distance import cdist
+from scipy.ndimage import find_objects
 
+from dataops_parsl.truth.cases import candidates_of, happened, whole_around
+from dataops_parsl.truth.gaps import gaps_px
+from dataops_parsl.truth.hard import Debris
 from dataops_parsl.truth.scene import Scene
 from dataops_parsl.truth.shapes import paste_labels, patches
 
@@ -17,6 +19,7 @@ Table = dict[str, NDArray[np.generic]]
 Labels = NDArray[np.uint32]
 
 POPULATIONS = ("effector", "target")
+_KEPT_GAP_UM = 10.0
 
 
 @dataclass(frozen=True, eq=False)
@@ -28,7 +31,8 @@ class Cells:
     ids : (N,) uint32
         Cell id, the label in every frame; 0 is never used.
     y_um, x_um : (T, N) float64
-        Centre in the world that does not drift, µm from the centre of the first frame's pixel (0, 0).
+        Centre in the world that does not drift, µm from the centre of the first frame's pixel (0, 0); NaN
+        while the cell is not there.
     radius_um : (T, N) float64
         Mean radius, µm.
     shape : (T, N, K) complex128
@@ -36,11 +40,13 @@ class Cells:
     present : (T, N) bool
         Whether the cell is there at all, inside the field or not.
     death_time_s : (N,) float64
-        Time of death, s; inf where it does not die in the film.
+        Time of death, s; negative where it is dead when the film begins, inf where it does not die in it.
     brightness : (N,) float64
         Staining relative to the typical cell.
     texture : (N, G, 4) float64
         Grains of the structure inside: place y, x and size in mean radii, and height.
+    dye_lost : (N,) bool
+        Whether it loses all of its live stain at once if it dies.
     """
 
     ids: NDArray[np.uint32]
@@ -52,6 +58,23 @@ class Cells:
     death_time_s: NDArray[np.float64]
     brightness: NDArray[np.float64]
     texture: NDArray[np.float64]
+    dye_lost: NDArray[np.bool_]
+
+
+@dataclass(frozen=True, eq=False)
+class Seen:
+    """What the raw frames show of one population.
+
+    Attributes
+    ----------
+    area_px : (T, N) int64
+        Pixels of each cell; 0 where it is hidden, gone or outside.
+    box_px : (T, N, 4) int64
+        First row and column, last row and column of its mask; -1 where it has none.
+    """
+
+    area_px: NDArray[np.int64]
+    box_px: NDArray[np.int64]
 
 
 @dataclass(frozen=True, eq=False)
@@ -69,7 +92,12 @@ class Film:
     killer_id : (N,) int64
         For each target, the effector that killed it; -1 where none did.
     bound_to : (T, M) int64
-        For each effector, the target to which it is bound; 0 where it is free.
+        For each effector, the target to which it is bound, or on which it lies dead; 0 where it is free.
+    parent_id : (N,) int64
+        For each target, the one whose division it came from; 0 where it was there from the start. Places kept
+        for daughters that were never born have 0 too, and are never present.
+    debris : Debris
+        Out-of-focus light.
     """
 
     scene: Scene
@@ -79,6 +107,8 @@ class Film:
     drift_px: NDArray[np.float64]
     killer_id: NDArray[np.int64]
     bound_to: NDArray[np.int64]
+    parent_id: NDArray[np.int64]
+    debris: Debris
 
     def cells(self, population: str) -> Cells:
         """One population; ValueError for a name that is none."""
@@ -106,13 +136,13 @@ class Film:
         """
         rows: list[Table] = []
         times = self.times_s()
+        last = self.scene.height_px - 1, self.scene.width_px - 1
         for frame in range(self.scene.n_frames):
-            images = labels(self, frame)
             for population in POPULATIONS:
-                cells = self.cells(population)
+                cells, seen = self.cells(population), self.seen[population]
                 here = np.flatnonzero(cells.present[frame])
-                area = np.bincount(images[population].ravel(), minlength=int(cells.ids.max(initial=0)) + 1)
-                on_edge = np.isin(cells.ids[here], _edge_labels(images[population]))
+                area, box = seen.area_px[frame, here], seen.box_px[frame, here]
+                on_edge = (box[:, :2] == 0).any(axis=1) | (box[:, 2:] == last).any(axis=1)
                 y_px = cells.y_um[frame, here] / self.scene.pixel_size_um
                 x_px = cells.x_um[frame, here] / self.scene.pixel_size_um
                 dy, dx = self.drift_px[frame]
@@ -125,9 +155,9 @@ class Film:
                         "x_px": x_px,
                         "y_px_raw": y_px + dy,
                         "x_px_raw": x_px + dx,
-                        "area_px": area[cells.ids[here]],
+                        "area_px": area,
                         "alive": cells.death_time_s[here] > times[frame],
-                        "visible": area[cells.ids[here]] > 0,
+                        "visible": area > 0,
                         "touches_edge": on_edge,
                     }
                 )
@@ -139,17 +169,48 @@ class Film:
         Columns: frame, effector_id, target_id, gap_um (smallest distance between pixel centres, 0 if and only
         if a pixel is shared), bound (the effector holds on to the target, whatever the gap).
         """
+        if max_gap_um > _KEPT_GAP_UM:
+            return self._look(max_gap_um)[1]
+        kept = self._looked[1]
+        near = kept["gap_um"] <= np.float64(max_gap_um)
+        return {name: column[near] for name, column in kept.items()}
+
+    @property
+    def seen(self) -> dict[str, Seen]:
+        """Area and bounding box of every cell in every raw frame, by population."""
+        return self._looked[0]
+
+    @cached_property
+    def _looked(self) -> tuple[dict[str, Seen], Table]:
+        # Drawing all masks takes seconds: once is enough for all tables.
+        return self._look(_KEPT_GAP_UM)
+
+    def _look(self, max_gap_um: float) -> tuple[dict[str, Seen], Table]:
+        """Draw the masks of all frames; what they show of each cell, and the pairs that are near."""
         found: list[tuple[int, int, int, float, bool]] = []
+        seen = {
+            name: Seen(
+                np.zeros((self.scene.n_frames, len(self.cells(name).ids)), np.int64),
+                np.full((self.scene.n_frames, len(self.cells(name).ids), 4), -1, np.int64),
+            )
+            for name in POPULATIONS
+        }
         for frame in range(self.scene.n_frames):
             images = labels(self, frame)
-            bound = dict(zip(self.effectors.ids.tolist(), self.bound_to[frame].tolist(), strict=True))
-            for effector, target, gap_px in _gaps_px(
-                images["effector"], images["target"], max_gap_um / self.scene.pixel_size_um
-            ):
+            for name, image in images.items():
+                area = np.bincount(image.ravel(), minlength=len(self.cells(name).ids) + 1)
+                seen[name].area_px[frame] = area[1:]
+                for index, place in enumerate(find_objects(image.astype(np.int64))):
+                    if place is not None:
+                        y, x = place
+                        seen[name].box_px[frame, index] = y.start, x.start, y.stop - 1, x.stop - 1
+            bound = self.bound_to[frame].tolist()
+            pairs = gaps_px(images["effector"], images["target"], max_gap_um / self.scene.pixel_size_um)
+            for effector, target, gap_px in pairs:
                 gap_um = gap_px * self.scene.pixel_size_um
-                found.append((frame, effector, target, gap_um, bound[effector] == target))
+                found.append((frame, effector, target, gap_um, bound[effector - 1] == target))
         frames, effectors, targets, gaps, holds = zip(*found, strict=True) if found else ((), (), (), (), ())
-        return {
+        return seen, {
             "frame": np.array(frames, np.int64),
             "effector_id": np.array(effectors, np.uint32),
             "target_id": np.array(targets, np.uint32),
@@ -158,27 +219,53 @@ class Film:
         }
 
     def deaths(self) -> Table:
-        """Targets that die in the film, in the order of their death.
+        """Targets that die in the film, in the order of their death; not those that are dead when it begins.
 
         Columns: target_id, death_frame (the first frame in which it is dead), death_time_s, killer_id (-1 for
-        none), cause ("killed" or "spontaneous"), visible (has a pixel in the raw death frame).
+        none), cause ("killed" or "spontaneous"), visible (has a pixel in the raw death frame), whole (all of
+        it is shown around its death, see `cases.whole_around`), n_candidates (live effectors with a gap of
+        at most 2 µm in any frame of the 60 min before the death frame).
         """
         times = self.times_s()
-        dead = np.flatnonzero(self.targets.death_time_s <= times[-1])
-        dead = dead[np.argsort(self.targets.death_time_s[dead], kind="stable")]
-        death_time_s = self.targets.death_time_s[dead]
-        death_frame = np.searchsorted(times, death_time_s, side="left")
-        shown = {frame: labels(self, frame)["target"] for frame in np.unique(death_frame).tolist()}
-        victims = zip(self.targets.ids[dead].tolist(), death_frame.tolist(), strict=True)
+        time_s = self.targets.death_time_s
+        dead = np.flatnonzero((time_s > 0) & (time_s <= times[-1]))
+        dead = dead[np.argsort(time_s[dead], kind="stable")]
+        death_frame = np.searchsorted(times, time_s[dead], side="left")
         killer_id = self.killer_id[dead]
+        victims = zip(dead.tolist(), death_frame.tolist(), strict=True)
         return {
             "target_id": self.targets.ids[dead],
             "death_frame": death_frame,
-            "death_time_s": death_time_s,
+            "death_time_s": time_s[dead],
             "killer_id": killer_id,
             "cause": np.where(killer_id < 0, "spontaneous", "killed"),
-            "visible": np.array([(shown[frame] == cell).any() for cell, frame in victims], np.bool_),
+            "visible": self.seen["target"].area_px[death_frame, dead] > 0,
+            "whole": np.array([whole_around(self, cell, frame) for cell, frame in victims], np.bool_),
+            "n_candidates": candidates_of(self)[dead],
         }
+
+    def lineage(self) -> Table:
+        """Divisions of targets: child_id, parent_id, frame (the first in which the child is there)."""
+        born = np.flatnonzero((self.parent_id > 0) & self.targets.present.any(axis=0))
+        return {
+            "child_id": self.targets.ids[born],
+            "parent_id": self.parent_id[born].astype(np.uint32),
+            "frame": np.argmax(self.targets.present[:, born], axis=0),
+        }
+
+    def cases(self) -> Table:
+        """The hard cases that really happened, a row a target that any frame shows.
+
+        Columns: target_id, and as bool:
+        near_miss (a live effector keeps 3 to 6 µm from it, alive, for 10 min or more), dead_at_start,
+        spontaneous_death (no killer, no live effector within 2 µm in the hour before), harmless_contact
+        (alive and in contact with a live effector that is not its killer, and not dead an hour later),
+        several_candidates (killed, with two or more live effectors in contact in the hour before),
+        corpse_detaches (dies, then vanishes or drifts off by more than its radius), dye_lost (dies and loses
+        the live stain at once), dead_effector (alive, in contact with a dead effector), out_of_focus (debris
+        shines over it).
+        """
+        return happened(self)
 
 
 def labels(film: Film, frame: int) -> dict[str, Labels]:
@@ -195,52 +282,13 @@ def labels(film: Film, frame: int) -> dict[str, Labels]:
     images: dict[str, Labels] = {}
     for population in POPULATIONS:
         cells = film.cells(population)
-        here = np.flatnonzero(cells.present[frame])
-        where = patches(
-            cells.y_um[frame, here] / scene.pixel_size_um + film.drift_px[frame, 0],
-            cells.x_um[frame, here] / scene.pixel_size_um + film.drift_px[frame, 1],
-            cells.radius_um[frame, here] / scene.pixel_size_um,
-            cells.shape[frame, here],
-        )
+        y_px = cells.y_um[frame] / scene.pixel_size_um + film.drift_px[frame, 0]
+        x_px = cells.x_um[frame] / scene.pixel_size_um + film.drift_px[frame, 1]
+        radius_px = cells.radius_um[frame] / scene.pixel_size_um
+        reach = radius_px * (1 + np.abs(cells.shape[frame]).sum(axis=1)) + 1
+        meets_y = (y_px > -reach) & (y_px < scene.height_px + reach)
+        meets_x = (x_px > -reach) & (x_px < scene.width_px + reach)
+        here = np.flatnonzero(cells.present[frame] & meets_y & meets_x)
+        where = patches(y_px[here], x_px[here], radius_px[here], cells.shape[frame, here])
         images[population] = paste_labels(where, cells.ids[here], scene.height_px, scene.width_px)
     return images
-
-
-def _edge_labels(image: Labels) -> Labels:
-    """Labels on the border of the frame."""
-    border = (image[0], image[-1], image[:, 0], image[:, -1])
-    found: Labels = np.unique(np.concatenate(border))
-    return found
-
-
-def _outline_pixels(image: Labels) -> dict[int, NDArray[np.float64]]:
-    """Pixels (n, 2) y, x of each label that have a 4-neighbour outside of it or lie on the border."""
-    pixels: dict[int, NDArray[np.float64]] = {}
-    for index, place in enumerate(find_objects(image.astype(np.int64))):
-        if place is not None:
-            inside = image[place] == index + 1
-            edge = inside & ~binary_erosion(inside)
-            corner = (place[0].start, place[1].start)
-            pixels[index + 1] = np.argwhere(edge).astype(np.float64) + corner
-    return pixels
-
-
-def _gaps_px(effectors: Labels, targets: Labels, max_gap_px: float) -> list[tuple[int, int, float]]:
-    """Effector, target and smallest distance of their pixel centres, up to `max_gap_px`, in order."""
-    both = (effectors > 0) & (targets > 0)
-    shared = set(zip(effectors[both].tolist(), targets[both].tolist(), strict=True))
-    first, second = _outline_pixels(effectors), _outline_pixels(targets)
-    if not first or not second:
-        return []
-    place = np.concatenate(list(second.values()))
-    owner = np.repeat(list(second), [len(pixels) for pixels in second.values()])
-    tree = cKDTree(place)
-    found: list[tuple[int, int, float]] = []
-    for effector, pixels in first.items():
-        near = tree.query_ball_point(pixels, max_gap_px)
-        inside = {target for holder, target in shared if holder == effector}
-        candidates = {int(owner[index]) for indices in near for index in indices} | inside
-        for target in sorted(candidates):
-            gap = 0.0 if target in inside else float(cdist(pixels, second[target]).min())
-            found.append((effector, target, gap))
-    return found

@@ -42,23 +42,69 @@ def render(film: Film, frame: int) -> dict[str, NDArray[np.uint16]]:
 
 
 def _light(film: Film, frame: int) -> tuple[_Image, _Image, _Image]:
-    """Light of the cells in each channel, in counts."""
+    """Light of the cells and of debris in each channel, in counts."""
     scene, optics = film.scene, film.scene.optics
     size = scene.height_px, scene.width_px
+    effector_counts, target_counts, death_counts = optics.counts()
+    time_s = frame * scene.frame_interval_s
     where, body = _bodies(film, film.effectors, frame)
-    ctdr = paste_sum(where, optics.effector_counts * body, *size)
+    dye, marker = _stains(film.effectors, frame, time_s, optics.effector_dye_left_frac, optics)
+    ctdr = paste_sum(where, effector_counts * _each(dye) * body, *size)
+    ctdr *= _left(optics.effector_bleach_min, time_s)
+    pi = _nuclei(where, body, death_counts, marker, size)
     where, body = _bodies(film, film.targets, frame)
-    here = film.targets.present[frame]
-    dead_s = np.maximum(frame * scene.frame_interval_s - film.targets.death_time_s[here], 0.0)
-    left = optics.target_dye_left_frac
-    live = left + (1 - left) * np.exp(-dead_s / 60 / optics.target_dye_loss_min)
-    marker = -np.expm1(-dead_s / 60 / optics.death_rise_min)
-    gfp = paste_sum(where, optics.target_counts * _each(live) * body, *size)
-    nucleus = 0.55 * body + 0.6 * _soft((_NUCLEUS_FRAC - where.relative) * 9)
+    dye, marker = _stains(film.targets, frame, time_s, optics.target_dye_left_frac, optics)
+    gfp = paste_sum(where, target_counts * _each(dye) * body, *size)
+    gfp *= _left(optics.target_bleach_min, time_s)
+    pi += _nuclei(where, body, death_counts, marker, size)
+    pi += np.float32(optics.bleed_frac) * gfp
+    for in_effectors, image, counts in ((True, ctdr, effector_counts), (False, gfp, target_counts)):
+        _add_debris(image, film, frame, in_effectors, counts)
+    return ctdr, gfp, pi
+
+
+def _stains(
+    cells: Cells, frame: int, time_s: float, left_frac: float, optics: Optics
+) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Share of its live stain, and of the full death marker, of each cell that is there."""
+    here = cells.present[frame]
+    dead_s = np.maximum(time_s - cells.death_time_s[here], 0.0)
+    dye = left_frac + (1 - left_frac) * np.exp(-dead_s / 60 / optics.target_dye_loss_min)
+    dye[cells.dye_lost[here] & (dead_s > 0)] = 0.0
+    return dye, -np.expm1(-dead_s / 60 / optics.death_rise_min)
+
+
+def _nuclei(
+    where: Patches, body: _Image, counts: float, marker: NDArray[np.float64], size: tuple[int, int]
+) -> _Image:
+    """Image of the death marker: dim in the body, bright in the nucleus of those that are dead."""
     dead = marker > 0
     of_dead = Patches(*(getattr(where, name)[dead] for name in where.__dataclass_fields__))
-    pi = paste_sum(of_dead, optics.death_counts * _each(marker[dead]) * nucleus[dead], *size)
-    return ctdr, gfp, pi + np.float32(optics.bleed_frac) * gfp
+    nucleus = 0.55 * body[dead] + 0.6 * _soft((_NUCLEUS_FRAC - of_dead.relative) * 9)
+    return paste_sum(of_dead, counts * _each(marker[dead]) * nucleus, *size)
+
+
+def _left(bleach_min: float, time_s: float) -> np.float32:
+    """Share of a stain that has not bleached."""
+    return np.float32(np.exp(-time_s / 60 / bleach_min) if bleach_min > 0 else 1)
+
+
+def _add_debris(image: _Image, film: Film, frame: int, in_effectors: bool, counts: float) -> None:
+    """Add the blobs of one channel that are there now."""
+    debris, scene = film.debris, film.scene
+    time_s = frame * scene.frame_interval_s
+    now = (debris.start_s <= time_s) & (time_s < debris.end_s) & (debris.in_effectors == in_effectors)
+    for index in np.flatnonzero(now):
+        sigma = debris.sigma_um[index] / scene.pixel_size_um
+        y = debris.y_um[index] / scene.pixel_size_um + film.drift_px[frame, 0]
+        x = debris.x_um[index] / scene.pixel_size_um + film.drift_px[frame, 1]
+        half = int(np.ceil(4 * sigma))
+        rows = np.arange(max(int(y) - half, 0), max(min(int(y) + half + 1, scene.height_px), 0))
+        cols = np.arange(max(int(x) - half, 0), max(min(int(x) + half + 1, scene.width_px), 0))
+        if len(rows) and len(cols):
+            across = np.exp(-0.5 * ((cols - x) / sigma) ** 2)
+            blob = counts * debris.height_frac[index] * np.exp(-0.5 * ((rows - y) / sigma) ** 2)
+            image[rows[0] : rows[-1] + 1, cols[0] : cols[-1] + 1] += np.outer(blob, across).astype(np.float32)
 
 
 def _bodies(film: Film, cells: Cells, frame: int) -> tuple[Patches, _Image]:

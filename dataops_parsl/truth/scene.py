@@ -1,47 +1,23 @@
-"""What a simulated co-culture is made of: the knobs, with units, and the scenes of the demo dataset."""
+"""What a simulated co-culture is made of: knobs with units, and the files that hold sets of positions."""
 
 from __future__ import annotations
 
-from pydantic import BaseModel, ConfigDict, Field, field_validator
+import tomllib
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal, TypeVar
 
-_FROZEN = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
+from pydantic import BaseModel, Field, ValidationError, field_validator
 
+from dataops_parsl.errors import ConfigError, nearest
+from dataops_parsl.truth.hard import HardCases
+from dataops_parsl.truth.optics import FROZEN, Optics
 
-class Optics(BaseModel):
-    """How cells become counts: stains, blur, background, camera. Intensities are counts above background."""
+__all__ = ["Culture", "HardCases", "Optics", "Placed", "Scene", "demo_scenes", "load_scenes", "scene_files"]
 
-    model_config = _FROZEN
-
-    effector_counts: float = Field(default=520.0, ge=0)
-    """Typical `ctdr` intensity of an effector."""
-    target_counts: float = Field(default=420.0, ge=0)
-    """Typical `gfp` intensity of a live target."""
-    death_counts: float = Field(default=700.0, ge=0)
-    """Typical plateau of `pi` in a dead target."""
-    brightness_cv: float = Field(default=0.25, ge=0, le=1)
-    """Cell-to-cell spread of staining, as sigma of a log-normal."""
-    texture_frac: float = Field(default=0.25, ge=0, le=1)
-    """Height of the grains of stain inside a cell, relative to its mean; registration sees them move."""
-    target_dye_left_frac: float = Field(default=0.25, ge=0, le=1)
-    """Share of the live stain that a dead target keeps for ever."""
-    target_dye_loss_min: float = Field(default=30.0, gt=0)
-    """Time constant with which a dead target loses the rest of its live stain, min."""
-    death_rise_min: float = Field(default=3.0, gt=0)
-    """Time constant with which the death marker rises to its plateau, min."""
-    bleed_frac: float = Field(default=0.02, ge=0, le=1)
-    """Share of the live stain that is seen in the death marker's channel."""
-    psf_sigma_px: float = Field(default=0.9, ge=0)
-    """Blur of the objective, standard deviation in px."""
-    background_counts: float = Field(default=70.0, ge=0)
-    """Medium and autofluorescence at the brightest place of the field."""
-    vignetting_frac: float = Field(default=0.3, ge=0, le=0.9)
-    """Loss of light from the centre of illumination to the farthest corner."""
-    offset_counts: float = Field(default=100.0, ge=0)
-    """Camera offset."""
-    electrons_per_count: float = Field(default=0.8, gt=0)
-    """Photo-electrons per count: shot noise has a variance of signal / electrons_per_count."""
-    read_noise_counts: float = Field(default=2.5, ge=0)
-    """Standard deviation of the camera's read noise."""
+_FOLDER = Path(__file__).parent / "scenes"
+Model = TypeVar("Model", bound=BaseModel)
 
 
 class Scene(BaseModel):
@@ -52,7 +28,7 @@ class Scene(BaseModel):
     Everything that is random follows from the seed given to `simulate`.
     """
 
-    model_config = _FROZEN
+    model_config = FROZEN
 
     height_px: int = Field(default=384, ge=16)
     """Rows of the field."""
@@ -69,6 +45,11 @@ class Scene(BaseModel):
     drift_limit_px: float = Field(default=15.0, ge=0)
     """The drift is reflected at this distance from its start, px per axis."""
 
+    jump_frame: int = Field(default=0, ge=0)
+    """Frame at which the stage jumps once; 0: it never does."""
+    jump_px: float = Field(default=0.0, ge=0)
+    """Length of the jump, px; its direction is random."""
+
     n_targets: int = Field(default=40, ge=0)
     """Targets in the field."""
     target_diameter_um: float = Field(default=20.0, gt=0)
@@ -84,6 +65,8 @@ class Scene(BaseModel):
     """Mean diameter of an effector, µm."""
     effector_speed_um_min: float = Field(default=2.2, gt=0)
     """Mean speed of a searching effector, µm/min."""
+    responsive_frac: float = Field(default=1.0, ge=0, le=1)
+    """Share of the effectors that turn towards targets and bind them; the others walk on."""
     persistence_min: float = Field(default=8.0, gt=0)
     """Time over which a searching effector keeps its direction, min."""
     size_cv: float = Field(default=0.08, ge=0, le=0.4)
@@ -109,7 +92,11 @@ class Scene(BaseModel):
     """Time for which an effector that let go avoids the same target, min."""
     spontaneous_deaths_per_h: float = Field(default=0.01, ge=0)
     """Rate at which a target dies without an effector's help, per target and hour."""
+    divisions_per_h: float = Field(default=0.0, ge=0)
+    """Rate at which a live target that nobody holds divides, per target and hour; daughters do not divide."""
 
+    hard: HardCases = HardCases()
+    """Hard cases to plant."""
     optics: Optics = Optics()
     """Stains, blur, background and camera."""
 
@@ -123,7 +110,12 @@ class Scene(BaseModel):
     @property
     def margin_um(self) -> float:
         """Width of the world around the field, µm."""
-        return self.drift_limit_px * self.pixel_size_um + self.target_diameter_um
+        return (self.drift_limit_px + self.jump_px) * self.pixel_size_um + self.target_diameter_um
+
+    @property
+    def duration_min(self) -> float:
+        """From the first frame to the last, min."""
+        return self.frame_interval_s / 60 * (self.n_frames - 1)
 
     @property
     def field_um(self) -> tuple[float, float]:
@@ -131,10 +123,123 @@ class Scene(BaseModel):
         return self.height_px * self.pixel_size_um, self.width_px * self.pixel_size_um
 
 
+@dataclass(frozen=True)
+class Placed:
+    """A position: its scene, its seed and its row of the plate (well, condition, control, replicate)."""
+
+    scene: Scene
+    seed: int
+    plate: Mapping[str, str]
+
+
+@dataclass(frozen=True)
+class Culture:
+    """A set of positions with a title; `radius_um` is the contact radius that its truth is told with, µm."""
+
+    title: str
+    radius_um: float
+    positions: Mapping[str, Placed]
+
+
+class _Position(BaseModel):
+    model_config = FROZEN
+
+    name: str = Field(pattern=r"^[A-Za-z0-9_]+$")
+    well: str
+    condition: str
+    control: Literal["", "negative"] = ""
+    replicate: str = "1"
+    seed: int = Field(ge=0)
+    scene: dict[str, Any] = {}
+
+
+class _File(BaseModel):
+    model_config = FROZEN
+
+    title: str
+    radius_um: float = Field(default=2.0, gt=0)
+    scene: dict[str, Any] = {}
+    position: list[_Position] = Field(min_length=1)
+
+
+def scene_files() -> dict[str, Path]:
+    """The scenes that come with the package, by name."""
+    return {path.stem: path for path in sorted(_FOLDER.glob("*.toml"))}
+
+
+def load_scenes(name_or_path: str | Path) -> Culture:
+    """Read a set of positions.
+
+    Parameters
+    ----------
+    name_or_path : str or Path
+        One of `scene_files`, or a TOML file: title, radius_um, a table [scene] with the knobs of `Scene`, and
+        [[position]] with name, well, condition, control, replicate, seed and a table scene of what differs.
+
+    Raises
+    ------
+    ConfigError
+        Where there is no such file, or a key or value in it cannot be meant; all of them are named.
+    """
+    path = scene_files().get(str(name_or_path), Path(name_or_path))
+    if not path.is_file():
+        hint = nearest(str(name_or_path), scene_files())
+        raise ConfigError(
+            f"no scenes {str(name_or_path)!r}{hint}",
+            f"Name one of {', '.join(scene_files())}, or a TOML file.",
+        )
+    try:
+        data = tomllib.loads(path.read_text())
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise ConfigError(f"{path}: not TOML: {error}", "Mend the line.") from None
+    file = _valid(_File, data, path, "")
+    _valid(Scene, file.scene, path, "scene.")
+    positions: dict[str, Placed] = {}
+    for index, position in enumerate(file.position):
+        if position.name in positions:
+            raise ConfigError(f"{path}: two positions are named {position.name!r}", "Rename one.")
+        scene = _valid(Scene, _merged(file.scene, position.scene), path, f"position.{index}.scene.")
+        plate = {key: getattr(position, key) for key in ("well", "condition", "control", "replicate")}
+        positions[position.name] = Placed(scene, position.seed, plate)
+    return Culture(file.title, file.radius_um, positions)
+
+
 def demo_scenes() -> dict[str, tuple[Scene, int]]:
     """Scenes of the demo dataset with their seeds, by position: `coculture` and the control `targets_alone`.
 
     Both last two hours at a frame every two minutes. About half of the targets die in the co-culture.
     """
-    scene = Scene()
-    return {"coculture": (scene, 33), "targets_alone": (scene.model_copy(update={"n_effectors": 0}), 12)}
+    return {name: (placed.scene, placed.seed) for name, placed in load_scenes("demo").positions.items()}
+
+
+def _merged(base: Mapping[str, Any], changes: Mapping[str, Any]) -> dict[str, Any]:
+    """`base` with `changes`, tables in tables included."""
+    merged = dict(base)
+    for key, value in changes.items():
+        both = isinstance(value, Mapping) and isinstance(merged.get(key), Mapping)
+        merged[key] = _merged(merged[key], value) if both else value
+    return merged
+
+
+def _valid(model: type[Model], data: Mapping[str, Any], path: Path, prefix: str) -> Model:
+    """The model of `data`; ConfigError with the file and each key that is wrong."""
+    try:
+        return model.model_validate(data)
+    except ValidationError as error:
+        lines = [_said(found, model, prefix) for found in error.errors(include_url=False)]
+        raise ConfigError(f"{path}: " + "; ".join(lines), "Mend these keys.") from None
+
+
+def _said(found: Mapping[str, Any], model: type[BaseModel], prefix: str) -> str:
+    """One complaint in words, with the nearest known key."""
+    loc = [str(part) for part in found["loc"]]
+    key = prefix + ".".join(loc)
+    if found["type"] != "extra_forbidden":
+        return f"{key.rstrip('.')}: {found['msg']}"
+    for part in loc[:-1]:
+        inner = model.model_fields[part].annotation if part in model.model_fields else None
+        if part == "position":
+            model = _Position
+        elif isinstance(inner, type) and issubclass(inner, BaseModel):
+            model = inner
+    return f"{key}: no such key{nearest(loc[-1], model.model_fields)}"
