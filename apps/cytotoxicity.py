@@ -1,9 +1,11 @@
 """The main workflow: films of effectors and targets to tables of who died, when, and beside whom."""
 
 from dataops_parsl.stages.cellpose import Cellpose
+from dataops_parsl.stages.charts import Charts
 from dataops_parsl.stages.contact import Contact
 from dataops_parsl.stages.killing import Killing
 from dataops_parsl.stages.measure import Measure
+from dataops_parsl.stages.outcome import Outcome
 from dataops_parsl.stages.overlays import Overlays
 from dataops_parsl.stages.register_denoise import RegisterDenoise
 from dataops_parsl.stages.trackmate import Trackmate
@@ -31,14 +33,37 @@ killing = workflow.add(
     touches=touch.touches,
     contact_events=touch.contact_events,
 )
+outcome = workflow.add(
+    Outcome,
+    cells=killing.cells,
+    tracks=killing.tracks,
+    deaths=killing.deaths,
+    death_candidates=killing.death_candidates,
+    contact_events=touch.contact_events,
+    thresholds=killing.thresholds,
+)
 pictures = workflow.add(
     Overlays,
     denoised=film.denoised,
     labels=masks.labels,
-    frames=film.frames,
     cells=killing.cells,
     contact_events=touch.contact_events,
+)
+charts = workflow.add(
+    Charts,
+    frames=film.frames,
+    cells=killing.cells,
+    tracks=killing.tracks,
+    deaths=killing.deaths,
+    death_candidates=killing.death_candidates,
+    survival=outcome.survival,
+    effectors=outcome.effectors,
+    chance=outcome.chance,
+    chance_kills=outcome.chance_kills,
+    summary=outcome.summary,
     thresholds=killing.thresholds,
+    denoised=film.denoised,
+    labels=masks.labels,
 )
 
 workflow.publish(
@@ -51,7 +76,12 @@ workflow.publish(
     contact_events=touch.contact_events,
     deaths=killing.deaths,
     death_candidates=killing.death_candidates,
-    summary=killing.summary,
+    effectors=outcome.effectors,
+    chance=outcome.chance,
+    chance_kills=outcome.chance_kills,
+    survival=outcome.survival,
+    msd=outcome.msd,
+    summary=outcome.summary,
     thresholds=killing.thresholds,
 )
-workflow.illustrate(pictures.outlines, pictures.curves)
+workflow.illustrate(pictures.outlines, charts.curves, charts.kill_strips)

@@ -11,6 +11,7 @@ import pyarrow.compute as pc
 from dataops_parsl.bundle import Bundle
 from dataops_parsl.errors import InputMissingError
 from dataops_parsl.plan import Plan
+from dataops_parsl.stages.death_rules import NEGATIVE
 from dataops_parsl.storage.parts import parquet_bytes, read_receipt, read_tables
 from dataops_parsl.tables import Schema
 from dataops_parsl.validate.checks import Check, check_tables
@@ -66,9 +67,24 @@ def notes(plan: Plan, tables: Mapping[str, pa.Table]) -> list[str]:
         found = set(tables["cells"]["population"].unique().to_pylist())
         out += [f"no {p} was found in any frame" for p in plan.populations if p not in found]
     for row in tables["thresholds"].to_pylist() if "thresholds" in tables else []:
-        if row["threshold_count"] is None:
+        if row["threshold"] is None:
             out.append(row["source"])
-    return out
+        if row["warning"]:
+            out.append(row["warning"])
+    return out + (_single_replicates(tables["summary"]) if "summary" in tables else [])
+
+
+def _single_replicates(summary: pa.Table) -> list[str]:
+    alone = [
+        row["name"]
+        for row in summary.to_pylist()
+        if row["level"] == "condition" and row["n_replicates"] == 1 and row["control"] != NEGATIVE
+    ]
+    if not alone:
+        return []
+    return [
+        f"one replicate of {', '.join(map(repr, alone))}: no standard error (positions or wells are the unit)"
+    ]
 
 
 def roots(plan: Plan) -> list[dict[str, Any]]:

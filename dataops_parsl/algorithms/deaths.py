@@ -1,8 +1,9 @@
-"""Death from a marker: a threshold per dataset, sustained crossings, candidates in contact before.
+"""Death: a score for each observation, a threshold for the dataset, and when a crossing is a death.
 
-Whether a cell is dead is read from the background-subtracted 95th percentile of a death stain inside it,
-as in live-cell killing assays (propidium iodide, SYTOX); the threshold is never taken from the film that is
-judged, since a film without deaths must show none.
+Rules. `marker`: the background-subtracted 95th percentile of a death stain inside the cell, as in live-cell
+killing assays (propidium iodide, SYTOX). `cdi`: death / (live + death) of two normalized stains, the cell
+death index of the pyCyto pipeline. `target_loss`: the loss of a dye that leaks from dead cells, as in calcein
+release. No threshold is ever taken from the film that is judged, since a film without deaths must show none.
 """
 
 from __future__ import annotations
@@ -15,6 +16,7 @@ from numpy.typing import NDArray
 Floats = NDArray[np.float64]
 MAD_TO_SIGMA = 1.4826
 MIN_OBSERVATIONS = 2
+_STEADY = 3
 
 
 def control_threshold(scores: Floats, n_mads: float) -> float:
@@ -35,6 +37,58 @@ def control_threshold(scores: Floats, n_mads: float) -> float:
         return float("nan")
     median = float(np.median(known))
     return median + n_mads * MAD_TO_SIGMA * float(np.median(np.abs(known - median)))
+
+
+def death_index(
+    live: Floats, death: Floats, live_limits: tuple[float, float], death_limits: tuple[float, float]
+) -> Floats:
+    """Cell death index: death / (live + death), each stain scaled so that its limits become 0 and 1.
+
+    Parameters
+    ----------
+    live, death : (n,) float64
+        Counts above background.
+    live_limits, death_limits : (low, high)
+        Counts; the same for the whole dataset.
+
+    Returns
+    -------
+    (n,) float64
+        0 .. 1; NaN where a stain is unknown or neither shows.
+    """
+    parts = []
+    for counts, (low, high) in ((live, live_limits), (death, death_limits)):
+        parts.append(np.clip((counts - low) / (high - low), 0.0, 1.0))
+    total = parts[0] + parts[1]
+    index = np.full(len(total), np.nan)
+    np.divide(parts[1], total, out=index, where=total > 0)
+    return index
+
+
+def dye_loss(live: Floats) -> Floats:
+    """Share of its live dye that a cell has lost since it was brightest.
+
+    Parameters
+    ----------
+    live : (n,) float64
+        Counts of one track above background, in order of time; NaN is ignored.
+
+    Returns
+    -------
+    (n,) float64
+        1 - live / reference, at least 0. The reference is the highest median of three observations in a row
+        so far, so that one bright flash does not set it; NaN where nothing is known or the cell never shone.
+    """
+    loss = np.full(len(live), np.nan)
+    index = np.flatnonzero(np.isfinite(live))
+    known = live[index]
+    if not len(known):
+        return loss
+    steady = np.array([np.median(known[max(k - _STEADY + 1, 0) : k + 1]) for k in range(len(known))])
+    reference = np.maximum.accumulate(steady)
+    shone = reference > 0
+    loss[index[shone]] = np.clip(1 - known[shone] / reference[shone], 0.0, None)
+    return loss
 
 
 @dataclass(frozen=True)
@@ -77,24 +131,3 @@ def fate(
         if stop <= len(times) and positive[k:stop].all():
             return Fate(int(index[k]), int(index[k - 1]) if k else -1, bool(k == 0))
     return Fate(-1, -1, False)
-
-
-def contact_before(
-    start_s: Floats, end_s: Floats, death_time_s: float, window_s: float
-) -> tuple[Floats, Floats]:
-    """Time in contact within a window before a death, and how long before it the contact was last seen.
-
-    Parameters
-    ----------
-    start_s, end_s : (n,) float64
-        Contact events as [start, end).
-
-    Returns
-    -------
-    contact_s, lag_s : (n,) float64
-        contact_s is 0 where an event does not reach into the window.
-    """
-    opens = death_time_s - window_s
-    contact = np.clip(np.minimum(end_s, death_time_s) - np.maximum(start_s, opens), 0.0, None)
-    lag = np.clip(death_time_s - end_s, 0.0, None)
-    return contact, lag

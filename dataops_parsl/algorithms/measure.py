@@ -13,7 +13,7 @@ from scipy import ndimage
 Float64 = NDArray[np.float64]
 Ints = NDArray[np.int64]
 
-_BRIGHT_PERCENTILE = 95
+_PERCENTILES = (50, 95)
 _SIDES = ((-1, 0), (1, 0), (0, -1), (0, 1))
 _CORNERS = ((-1, -1), (-1, 1), (1, -1), (1, 1))
 
@@ -49,8 +49,8 @@ def measure(
         centres; ``perimeter_px`` float64 (Benkrid & Crookes 2000, as in scikit-image); ``touches_edge`` bool,
         a pixel lies at the border or beside, or on, an invalid pixel, diagonals included.
         For each channel float64 ``mean_raw_<channel>``, mean of counts; ``mean_bg_<channel>``, of counts
-        minus background; ``p95_bg_<channel>``, 95th percentile of counts minus background over the pixels not
-        in `others`. NaN pixels are left out; NaN where no pixel is left.
+        minus background; ``p50_bg_<channel>`` and ``p95_bg_<channel>``, median and 95th percentile of counts
+        minus background over the pixels not in `others`. NaN pixels are left out; NaN where no pixel is left.
 
     Raises
     ------
@@ -71,7 +71,8 @@ def measure(
         above = counts - backgrounds[name].ravel()[objects.pixels]
         table[f"mean_raw_{name}"] = _mean(objects, counts)
         table[f"mean_bg_{name}"] = _mean(objects, above)
-        table[f"p95_bg_{name}"] = _percentile(objects, above, alone & np.isfinite(above))
+        for percent, values in _percentiles(objects, above, alone & np.isfinite(above)).items():
+            table[f"p{percent}_bg_{name}"] = values
     return table
 
 
@@ -226,8 +227,8 @@ def _mean(objects: _Objects, values: Float64) -> Float64:
     return np.asarray(np.divide(total, count, out=np.full(len(count), np.nan), where=count > 0))
 
 
-def _percentile(objects: _Objects, values: Float64, use: NDArray[np.bool_]) -> Float64:
-    """Percentile with linear interpolation, as numpy's, over the used pixels of each object."""
+def _percentiles(objects: _Objects, values: Float64, use: NDArray[np.bool_]) -> dict[int, Float64]:
+    """Percentiles with linear interpolation, as numpy's, over the used pixels of each object."""
     owner, values = objects.owner[use], values[use]
     order = np.argsort(values)
     order = order[np.argsort(owner[order], kind="stable")]
@@ -235,10 +236,13 @@ def _percentile(objects: _Objects, values: Float64, use: NDArray[np.bool_]) -> F
     count = np.bincount(owner, minlength=len(objects.ids))
     there = np.flatnonzero(count)
     start = (np.cumsum(count) - count)[there]
-    at = _BRIGHT_PERCENTILE / 100 * (count[there] - 1)
-    low = np.floor(at).astype(np.int64)
-    high = np.minimum(low + 1, count[there] - 1)
-    found = np.full(len(count), np.nan)
-    below, beyond = values[start + low], values[start + high]
-    found[there] = below + (at - low) * (beyond - below)
-    return found
+    out = {}
+    for percent in _PERCENTILES:
+        at = percent / 100 * (count[there] - 1)
+        low = np.floor(at).astype(np.int64)
+        high = np.minimum(low + 1, count[there] - 1)
+        found = np.full(len(count), np.nan)
+        below, beyond = values[start + low], values[start + high]
+        found[there] = below + (at - low) * (beyond - below)
+        out[percent] = found
+    return out

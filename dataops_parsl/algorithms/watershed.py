@@ -2,7 +2,7 @@
 
 Background removed; foreground by noise level and Otsu (1979); markers from the maxima of the distance
 transform and of the log intensity; watershed (Vincent & Soille 1991); neighbours merged where neither a
-neck nor a dark valley lies between them; each object trimmed at a fraction of its own bright level.
+neck nor a dark valley lies between them; each object trimmed at its edge or a fraction of its bright level.
 
 The markers are more than the cells on purpose and the merging compares necks with the objects beside them,
 so that the expected diameter guides but does not dictate: cells of half and of twice the size are found.
@@ -19,6 +19,7 @@ from scipy import ndimage
 from skimage import filters, measure
 from skimage import segmentation as sk_segmentation
 
+from dataops_parsl.algorithms import outlines
 from dataops_parsl.algorithms.background import interpolate_tiles, tile_edges
 from dataops_parsl.algorithms.region_merging import Regions, merge
 
@@ -37,9 +38,6 @@ _BRIGHT_SMOOTH_FRAC = 0.08
 _LOCAL_LEVEL = 0.85  # of the local mean: darker pixels part cells that touch
 _OTSU_FRAC = 0.5
 _SLOPE_FRAC = 0.03  # a background that varies is not known better than this part of its range
-_BRIGHT_QUANTILE = 0.8
-_RIM_QUANTILE = 0.05
-_RIM_RISE_FRAC = 0.3
 _LEAST_SPAN_SIGMA = 50.0
 
 
@@ -65,8 +63,8 @@ def segment(
         Smaller objects are dropped; fraction of the area of a disc of the expected diameter.
     trim_frac : float or None
         Pixels below this fraction of the object's own 80th percentile (above background), or in the lowest
-        part of its rise, are cut off; it takes halos away. None keeps the foreground's outline, for cells
-        whose thin, dim rim counts.
+        part of its rise, are cut off; it takes halos away. None cuts each object at its own steepest edge
+        instead (see `outlines`); 0 keeps the foreground's outline, for cells whose thin, dim rim counts.
 
     Returns
     -------
@@ -96,8 +94,13 @@ def segment(
     if not foreground.any():
         return empty
     labels = _part(signal, foreground, level, diameter_px)
-    if trim_frac is not None:
-        labels = _trim(labels, signal, trim_frac, 0.1 * diameter_px**2)
+    if trim_frac != 0:
+        cut = (
+            outlines.edge_levels(labels, signal, diameter_px)
+            if trim_frac is None
+            else outlines.bright_levels(labels, signal, trim_frac)
+        )
+        labels = _trim(labels, signal, cut, 0.1 * diameter_px**2)
     return _tidy(labels, min_area_frac * np.pi * diameter_px**2 / 4)
 
 
@@ -257,23 +260,9 @@ def _maxima(values: Float32, reach_px: int) -> NDArray[np.bool_]:
     return np.asarray(values == ndimage.maximum_filter(values, 2 * reach_px + 1))
 
 
-def _trim(labels: NDArray[np.int32], signal: Float32, trim_frac: float, hole_px: float) -> NDArray[np.int32]:
-    """Cut each object at a fraction of its own bright level, and close the small holes that this makes."""
-    inside = np.flatnonzero(labels)
-    owner, values = labels.ravel()[inside], signal.ravel()[inside]
-    order = np.lexsort((values, owner))
-    owner, values = owner[order], values[order]
-    first = np.searchsorted(owner, np.arange(int(labels.max()) + 2))
-    count = np.diff(first)
-    cut = np.zeros(len(count), dtype=np.float32)
-    there = count > 0
-
-    def quantile(frac: float) -> Float32:
-        return np.asarray(values[(first[:-1] + (frac * count).astype(np.int64))[there]])
-
-    bright, rim = quantile(_BRIGHT_QUANTILE), quantile(_RIM_QUANTILE)
-    cut[there] = np.maximum(trim_frac * bright, rim + _RIM_RISE_FRAC * (bright - rim))
-    kept = (labels > 0) & (signal >= cut[labels])
+def _trim(labels: NDArray[np.int32], signal: Float32, level: Float32, hole_px: float) -> NDArray[np.int32]:
+    """Cut each object at its level, and close the small holes that this makes."""
+    kept = (labels > 0) & (signal >= level[labels])
     return np.where(_close_holes(kept, hole_px), labels, 0)
 
 

@@ -1,4 +1,4 @@
-"""``dataset``: take input in, list it, check its checksums, write the demo."""
+"""``dataset``: take input in, list it, check its checksums, write simulated films."""
 
 from __future__ import annotations
 
@@ -9,19 +9,23 @@ from typing import Any, get_args
 
 from dataops_parsl.commands.demo import ensure_demo
 from dataops_parsl.commands.setting import add_project_argument, load_setting
+from dataops_parsl.commands.simulate import ensure_simulated
 from dataops_parsl.commands.text import columns
 from dataops_parsl.dataset import ingest
 from dataops_parsl.dataset.listing import DatasetRow, find, list_datasets
 from dataops_parsl.dataset.manifest import Dataset
+from dataops_parsl.dataset.names import check_name
 from dataops_parsl.dataset.proposal import propose
 from dataops_parsl.dataset.verify import verify
 from dataops_parsl.dataset.writers import Format
 from dataops_parsl.errors import RejectedError, UsageError
+from dataops_parsl.truth.kit import truth_folder
+from dataops_parsl.truth.scene import scene_files
 
 
 def add_parser(commands: Any) -> None:
     """Add ``dataset`` and its actions to the command line."""
-    parser = commands.add_parser("dataset", help="input snapshots: take one in, list, check, write the demo")
+    parser = commands.add_parser("dataset", help="input snapshots: take one in, list, check, simulate")
     actions = parser.add_subparsers(title="actions", metavar="ACTION", required=True)
 
     add = actions.add_parser("add", help="take a folder or files in as a dataset")
@@ -56,14 +60,20 @@ def add_parser(commands: Any) -> None:
 
     demo = actions.add_parser("demo", help="write the simulated demo, with its truth beside it")
     demo.add_argument("--name", default="demo")
-    demo.add_argument(
-        "--format",
-        choices=get_args(Format),
-        default=get_args(Format)[0],
-        help="file format (default: %(default)s)",
-    )
     demo.set_defaults(execute=_demo)
-    for action in (add, proposal, listing, check, demo):
+
+    films = actions.add_parser("simulate", help="write simulated films, with their truth beside them")
+    films.add_argument("scenes", metavar="SCENES", help=f"one of {', '.join(scene_files())}, or a TOML file")
+    films.add_argument("--name", required=True, help="name of the dataset")
+    films.set_defaults(execute=_simulate)
+    for action in (demo, films):
+        action.add_argument(
+            "--format",
+            choices=get_args(Format),
+            default=get_args(Format)[0],
+            help="file format (default: %(default)s)",
+        )
+    for action in (add, proposal, listing, check, demo, films):
         add_project_argument(action)
 
 
@@ -165,4 +175,20 @@ def _verify(args: argparse.Namespace) -> int:
 def _demo(args: argparse.Namespace) -> int:
     place = ensure_demo(load_setting(args).config.paths.data_root, args.name, args.format)
     print(f"{place}: {Dataset.open(place).fingerprint[:12]}")
+    return 0
+
+
+def _simulate(args: argparse.Namespace) -> int:
+    root = load_setting(args).config.paths.data_root
+    check_name(args.name, "dataset")
+    if (root / args.name).exists():
+        raise UsageError(
+            f"there is a dataset {args.name!r} already: {root / args.name}",
+            "give the simulated one another --name, or delete that folder first",
+        )
+    made = Dataset.open(ensure_simulated(root, args.name, args.scenes, args.format))
+    frames = sum(p.n_frames for p in made.positions.values())
+    print(f"{made.name}: {len(made.positions)} positions, {frames} frames, {made.fingerprint[:12]}")
+    print(f"truth: {truth_folder(root, args.name)}")
+    print(f"python -m dataops_parsl run --dataset {made.name}")
     return 0

@@ -31,7 +31,7 @@ from dataops_parsl.storage.atomic import check_root, write_json
 from dataops_parsl.storage.claims import Lease
 from dataops_parsl.storage.pixels import array_path, ensure_array
 
-TRUTH = "truth.txt"
+TRUTH, TRUTH_SCORES = "truth.txt", "truth.csv"
 MAX_ROUNDS = 8
 """Plan, run, plan again: each round after the first mends inputs that were found damaged."""
 
@@ -179,9 +179,9 @@ def _publish_and_seal(
 ) -> str:
     """Write tables and pictures, check them, seal; returns the verdict."""
     tables, checks = publish.fill(bundle, plan)
-    against_truth = demo.compare(plan.dataset, tables)
-    if against_truth:
-        bundle.write_text(TRUTH, against_truth + "\n")
+    for name, text in zip((TRUTH, TRUTH_SCORES), demo.compare(plan.dataset, tables), strict=True):
+        if text:
+            bundle.write_text(name, text)
     verdict = "partial" if failures else "accepted" if all(c.ok for c in checks) else "rejected"
     bundle.seal(
         verdict=verdict,

@@ -1,4 +1,4 @@
-"""``runs``: past and open runs."""
+"""``runs``: past and open runs, and ``runs export``."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import argparse
 from typing import Any
 
 from dataops_parsl.bundle import Bundle, bundles
+from dataops_parsl.commands import export
 from dataops_parsl.commands.progress import duration
 from dataops_parsl.commands.setting import add_project_argument, load_setting
 from dataops_parsl.commands.text import columns
@@ -14,9 +15,13 @@ from dataops_parsl.commands.text import columns
 def add_parser(commands: Any) -> None:
     """Add ``runs`` to the command line."""
     parser = commands.add_parser("runs", help="past and open runs: id, dataset, verdict, wall time, where")
-    parser.add_argument("action", nargs="?", choices=["list"], default="list")
     add_project_argument(parser)
     parser.set_defaults(execute=execute)
+    actions = parser.add_subparsers(title="actions", metavar="ACTION")
+    listing = actions.add_parser("list", help="list them, newest first; so does runs alone")
+    export.add_own_project_argument(listing)
+    listing.set_defaults(execute=execute)
+    export.add_parser(actions)
 
 
 def execute(args: argparse.Namespace) -> int:

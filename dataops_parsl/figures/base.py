@@ -9,7 +9,7 @@ from __future__ import annotations
 import io
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal, Protocol
 
 import matplotlib as mpl
 import numpy as np
@@ -20,6 +20,13 @@ from numpy.typing import ArrayLike, NDArray
 
 Floats = NDArray[np.float64]
 Series = Mapping[str, ArrayLike]
+
+
+class Columns(Protocol):
+    """A table as NumPy columns by name; null is NaN in numbers, None elsewhere."""
+
+    def __getitem__(self, name: str, /) -> NDArray[Any]: ...
+
 
 BLUE, ORANGE, GREEN, VERMILION = "#0072B2", "#E69F00", "#009E73", "#D55E00"
 SKY, PURPLE, YELLOW, BLACK = "#56B4E9", "#CC79A7", "#F0E442", "#000000"
@@ -33,6 +40,7 @@ _STYLE: dict[str, Any] = {
     "axes.titlesize": 11,
     "axes.titlelocation": "left",
     "axes.labelsize": 10,
+    "axes.labelpad": 6,
     "axes.spines.top": False,
     "axes.spines.right": False,
     "axes.edgecolor": "#444444",
@@ -69,18 +77,20 @@ def figure(
     columns: int,
     size_in: tuple[float, float],
     width_ratios: Sequence[float] | None = None,
-    share: bool = False,
+    share: Literal["", "x", "both"] = "",
+    height_ratios: Sequence[float] | None = None,
 ) -> tuple[Figure, NDArray[np.object_]]:
-    """A figure of width x height inches with (rows, columns) axes, on one scale a column if they share."""
+    """A figure of width x height inches with (rows, columns) axes; a column may share its scales."""
     layout = ConstrainedLayoutEngine(w_pad=0.1, h_pad=0.08, wspace=0.03)
     made = Figure(figsize=size_in, dpi=150, layout=layout, facecolor="white")
+    ratios = {"width_ratios": width_ratios, "height_ratios": height_ratios}
     axes = made.subplots(
         rows,
         columns,
         squeeze=False,
         sharex="col" if share else False,
-        sharey="col" if share else False,
-        gridspec_kw={"width_ratios": width_ratios} if width_ratios else None,
+        sharey="col" if share == "both" else False,
+        gridspec_kw={name: ratio for name, ratio in ratios.items() if ratio},
     )
     return made, axes
 
@@ -110,10 +120,45 @@ def save(
 
 def png_bytes(made: Figure) -> bytes:
     """The figure as a PNG in memory; equal figures give equal bytes."""
+    return _bytes(made, "png")
+
+
+def svg_bytes(made: Figure) -> bytes:
+    """The figure as an SVG in memory, its words as text; equal figures give equal bytes."""
+    return _bytes(made, "svg")
+
+
+def _bytes(made: Figure, name: str) -> bytes:
     buffer = io.BytesIO()
     with style():
-        made.savefig(buffer, format="png", metadata=_NO_DATES["png"])
+        made.savefig(buffer, format=name, metadata=_NO_DATES[name])
     return buffer.getvalue()
+
+
+def words_only(words: str) -> Figure:
+    """A figure that says in words why there is nothing to draw."""
+    with style():
+        made, axes = figure(1, 1, (9, 2.6))
+        say(axes[0, 0], words)
+        return made
+
+
+def grid_of(
+    n: int, panel_in: tuple[float, float] = (3.6, 2.9), columns: int = 3
+) -> tuple[Figure, list[Axes]]:
+    """A figure of `n` panels, at most so many columns wide, and its axes; left-over places stay empty."""
+    wide = min(n, columns)
+    deep = -(-n // wide)
+    made, axes = figure(deep, wide, (max(wide * panel_in[0], 5.4), deep * panel_in[1]))
+    flat: list[Axes] = axes.ravel().tolist()
+    for empty in flat[n:]:
+        empty.set_axis_off()
+    return made, flat[:n]
+
+
+def short(words: str, most: int = 36) -> str:
+    """A name that fits, cut with an ellipsis where it is longer."""
+    return words if len(words) <= most else words[: most - 1] + "…"
 
 
 def time_unit(longest_s: float) -> tuple[float, str]:

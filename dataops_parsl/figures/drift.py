@@ -40,7 +40,7 @@ def drift(frames: Mapping[str, Series], pixel_size_um: tuple[float, float] | Non
     """
     with style():
         rows = max(len(frames), 1)
-        made, axes = figure(rows, 2, (9, 1.1 + 1.5 * rows), width_ratios=(3, 2), share=True)
+        made, axes = figure(rows, 2, (9, 1.1 + 1.5 * rows), width_ratios=(3, 2), share="both")
         if not frames:
             made, axes = figure(1, 1, (9, 2.6))
             say(axes[0, 0], "no position")

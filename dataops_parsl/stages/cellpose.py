@@ -31,15 +31,15 @@ LIMITS = Schema(
 
 
 MIN_DIAMETER_PX = 3
-TRIM_FRAC = {"nucleus": 0.4, "cell": 0.0}
-"""Halos of nuclei are cut off; the thin, dim rim of a cell counts."""
+TRIM_FRAC = {"nucleus": 0.4, "cell": None}
+"""Halos of nuclei are cut off; a cell ends at its edge, where its image is steepest."""
 
 
 class Cellpose(Stage):
     """Segment one population."""
 
     name: ClassVar[str] = "cellpose"
-    version: ClassVar[int] = 1
+    version: ClassVar[int] = 2
 
     backend: Literal["watershed", "labels", "cpsam"] = "watershed"
     """watershed: classical, needs no weights and no GPU. labels: masks that a channel of the dataset
@@ -51,7 +51,7 @@ class Cellpose(Stage):
 
     trim_frac: float | None = Field(None, ge=0, lt=1)
     """For backend watershed: rims below this fraction of an object's own brightness are cut off, which takes
-    halos away; 0 keeps dim rims. Not set: 0.4 for nuclei, 0 for cells."""
+    halos away; 0 keeps dim rims. Not set: 0.4 for nuclei; cells are cut where their image is steepest."""
 
     min_area_frac: float = Field(0.1, ge=0, lt=1)
     """For backend watershed: smaller objects are dropped; fraction of a disc of the expected diameter."""
@@ -166,7 +166,7 @@ class Cellpose(Stage):
             seen,
             population.diameter_um / float(np.sqrt(size_y * size_x)),
             min_area_frac=self.min_area_frac,
-            trim_frac=(TRIM_FRAC[population.mask] if self.trim_frac is None else self.trim_frac) or None,
+            trim_frac=TRIM_FRAC[population.mask] if self.trim_frac is None else self.trim_frac,
         )
         for channel in population.exclude:
             labels = exclusion.without_bright(labels, images[channel])

@@ -25,12 +25,30 @@ POSITIONS = Schema(
 )
 THRESHOLDS = Schema(
     "thresholds",
-    "the dataset's death threshold",
+    "how deaths are called and credited in the whole dataset",
     (
-        Column("population", "string", "population that is judged: the targets"),
-        Column("channel", "string", "death channel; null for none"),
-        Column("threshold_count", "float64", "death score above which a cell is dead", "count"),
+        Column("population", "string", "population that may be killed"),
+        Column("effector_population", "string", "population that may kill"),
+        Column(
+            "window_min",
+            "float64",
+            "effectors in contact within so long before a death are candidates",
+            "min",
+        ),
+        Column("rule", "string", "how the dead are told: marker, cdi or target_loss"),
+        Column("channel", "string", "death stain; null for none"),
+        Column("live_channel", "string", "live dye; null for none"),
+        Column(
+            "threshold",
+            "float64",
+            "death_score above which a cell is dead: counts for marker, else a fraction; null: unknown",
+        ),
+        Column("live_low_count", "float64", "for cdi: count of the live dye that is 0", "count"),
+        Column("live_high_count", "float64", "for cdi: count of the live dye that is 1", "count"),
+        Column("death_low_count", "float64", "for cdi: count of the death stain that is 0", "count"),
+        Column("death_high_count", "float64", "for cdi: count of the death stain that is 1", "count"),
         Column("source", "string", "where it comes from, or what to do so that there is one"),
+        Column("warning", "string", "what is odd about it; null for nothing"),
     ),
 )
 CELLS = Schema(
@@ -47,15 +65,24 @@ CELLS = Schema(
             "µm/min",
             low=0,
         ),
+        Column(
+            "step_frames",
+            "int64",
+            "frames since the track's last object; above 1 the step spans a gap",
+            low=1,
+        ),
         Column("in_contact", "bool", "whether another population's cell is within the contact radius"),
         Column("n_contacts", "int64", "objects within the contact radius", low=0),
         Column(
-            "death_score", "float64", "95th percentile of the death channel, background subtracted", "count"
+            "death_score",
+            "float64",
+            "what is compared with the threshold: for marker the 95th percentile of the death stain in a "
+            "target and its median in an effector, in counts above background; else a fraction",
         ),
         Column(
             "alive",
             "bool",
-            "whether a target is alive; null where unknown: at the edge, or marked but not for long enough",
+            "whether the cell is alive; null where unknown: at the edge, or marked but not for long enough",
         ),
     ),
     (_OWN_TRACK, Reference("frames", (("position_id", "position_id"), ("frame", "frame")))),
@@ -79,12 +106,26 @@ TRACKS = Schema(
         Column("straightness_frac", "float64", "net over path", "frac", low=0, high=1.0001),
         Column("speed_um_min", "float64", "path over time", "µm/min", low=0),
         Column(
+            "speed_contact_um_min", "float64", "the same over steps in contact at both ends", "µm/min", low=0
+        ),
+        Column("speed_free_um_min", "float64", "the same over steps free at both ends", "µm/min", low=0),
+        Column(
+            "first_contact_s",
+            "float64",
+            "start of its first contact, target with effector; null for none",
+            "s",
+        ),
+        Column("judged_from_s", "float64", "first observation in which life or death could be told", "s"),
+        Column("judged_until_s", "float64", "last such observation", "s"),
+        Column(
             "dead",
             "bool",
             "seen to die, or dead at entry; null where it could not be judged (always at the edge)",
         ),
         Column("dead_at_entry", "bool", "dead in its first usable observation: no event"),
         Column("death_time_s", "float64", "first positive observation; null for none", "s"),
+        Column("death_frame", "int64", "its frame", low=0),
+        Column("last_alive_s", "float64", "time of the last negative observation before death", "s"),
     ),
 )
 DEATHS = Schema(
@@ -97,13 +138,41 @@ DEATHS = Schema(
         Column("death_frame", "int64", "frame of the first positive observation", low=0),
         Column("death_time_s", "float64", "its time", "s"),
         Column("last_alive_s", "float64", "time of the last negative observation before", "s"),
-        Column("n_candidates", "int64", "effectors in contact within the window before", low=0),
+        Column("n_candidates", "int64", "live effectors in contact within the window before", low=0),
+        Column("attribution", "string", "attributed, or unattributed: no live effector was in contact"),
+        Column("top_effector_population", "string", "population of the effector of rank 1"),
+        Column("top_effector_track_id", "int64", "its track", low=1),
+        Column(
+            "delay_s",
+            "float64",
+            "from the start of that effector's first contact that reaches into the window to death; null "
+            "where that start was not seen",
+            "s",
+            low=0,
+        ),
+        Column(
+            "since_previous_kill_s",
+            "float64",
+            "since the death before that ranks the same effector first",
+            "s",
+            low=0,
+        ),
     ),
-    (_OWN_TRACK,),
+    (
+        _OWN_TRACK,
+        Reference(
+            "tracks",
+            (
+                ("position_id", "position_id"),
+                ("top_effector_population", "population"),
+                ("top_effector_track_id", "track_id"),
+            ),
+        ),
+    ),
 )
 CANDIDATES = Schema(
     "death_candidates",
-    "an effector that was in contact within the window before a death",
+    "an effector that was alive and in contact within the window before a death",
     (
         _POSITION,
         _POPULATION,
@@ -114,6 +183,9 @@ CANDIDATES = Schema(
         Column("lag_s", "float64", "from the last contact to the death", "s", low=0),
         Column(
             "credit_frac", "float64", "contact_s over the sum of all candidates", "frac", low=0, high=1.0001
+        ),
+        Column(
+            "rank", "int64", "1 for the most contact; of equal ones the later, then the lower track", low=1
         ),
     ),
     (
@@ -126,31 +198,5 @@ CANDIDATES = Schema(
                 ("effector_track_id", "track_id"),
             ),
         ),
-    ),
-)
-SUMMARY = Schema(
-    "summary",
-    "a position or a condition",
-    (
-        Column("level", "string", "position or condition", key=True),
-        Column("name", "string", "which one", key=True),
-        Column("condition", "string", "what was done to it"),
-        Column("control", "string", "kind of control; null for none"),
-        Column("n_positions", "int64", "positions in it", low=1),
-        Column("n_targets", "int64", "target tracks", low=0),
-        Column("n_effectors", "int64", "effector tracks", low=0),
-        Column("n_contact_events", "int64", "contact events between effectors and targets", low=0),
-        Column("n_dead_at_entry", "int64", "targets that were dead when first seen", low=0),
-        Column("n_deaths", "int64", "targets that were seen to die; null where death is unknown", low=0),
-        Column("n_with_candidates", "int64", "deaths with an effector in contact before", low=0),
-        Column(
-            "death_frac",
-            "float64",
-            "deaths over targets that could be judged and were not dead at entry",
-            "frac",
-            low=0,
-            high=1,
-        ),
-        Column("death_threshold_count", "float64", "the dataset's threshold; null for none", "count"),
     ),
 )

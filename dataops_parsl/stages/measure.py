@@ -40,6 +40,12 @@ OBJECT_COLUMNS = (
     Column("mean_raw_{channel}", "float64", "mean acquired count in {channel}", "count"),
     Column("mean_bg_{channel}", "float64", "mean count in {channel}, local background subtracted", "count"),
     Column(
+        "p50_bg_{channel}",
+        "float64",
+        "median of {channel}, background subtracted, pixels of other populations excluded",
+        "count",
+    ),
+    Column(
         "p95_bg_{channel}",
         "float64",
         "95th percentile of {channel}, background subtracted, pixels of other populations excluded",
@@ -53,7 +59,7 @@ class Measure(Stage):
     """Measure every object on the acquired counts, moved by the frame's drift and never denoised."""
 
     name: ClassVar[str] = "measure"
-    version: ClassVar[int] = 1
+    version: ClassVar[int] = 2
 
     background_tile_um: float = Field(40.0, gt=0)
     """The local background is the median of the pixels outside all cells, in tiles of this size."""
@@ -134,5 +140,5 @@ def _in_um(
         "minor_axis_um": rows["minor_axis_px"] * size,
     }
     same = ("eccentricity_frac", "solidity_frac", "touches_edge")
-    counts = [n for n in rows if n.startswith(("mean_raw_", "mean_bg_", "p95_bg_"))]
+    counts = [n for n in rows if n.startswith(("mean_raw_", "mean_bg_", "p50_bg_", "p95_bg_"))]
     return {**out, **{n: rows[n] for n in (*same, *counts)}}

@@ -1,4 +1,4 @@
-"""overlays: pictures of a run: outlines and tracks on a few frames, drift, contacts and deaths over time."""
+"""overlays: pictures of a run: outlines and tracks on a few frames of each position."""
 
 from __future__ import annotations
 
@@ -10,9 +10,6 @@ from numpy.typing import NDArray
 from pydantic import Field
 
 from dataops_parsl.figures import base
-from dataops_parsl.figures.contacts_over_time import contacts_over_time
-from dataops_parsl.figures.death_over_time import death_over_time
-from dataops_parsl.figures.drift import drift
 from dataops_parsl.figures.overlay import Panel, montage
 from dataops_parsl.film import Film
 from dataops_parsl.stage import Stack, Stage, step
@@ -115,51 +112,6 @@ class Overlays(Stage):
             if len(part) > 1
         ]
 
-    @step(
-        scope="dataset",
-        gives={"curves": PICTURES},
-        facts=("plate", "pixel_size_um"),
-        parameters=(),
-    )
-    def curves(
-        self, films: Mapping[str, Film], frames: Rows, cells: Rows, thresholds: Rows
-    ) -> dict[str, Any]:
-        """Drift, contacts and deaths over time."""
-        moved, touching, fate = {}, {}, {}
-        targets = thresholds["population"][0]
-        for position in films:
-            mine = frames.where(frames["position_id"] == position)
-            own = cells.where((cells["position_id"] == position) & (cells["population"] == targets))
-            time_s, n = mine["time_s"], len(mine)
-            moved[position] = {
-                "time_s": time_s,
-                "dy_px": mine["dy_px"],
-                "dx_px": mine["dx_px"],
-                "confidence": mine["confidence"],
-                "valid": mine["valid"].astype(bool),
-            }
-            seen = np.isfinite(mine["confidence"])
-            contacts = np.bincount(own["frame"], weights=own["n_contacts"], minlength=n)[:n]
-            touching[position] = {
-                "time_s": time_s,
-                "n_contacts": np.where(seen, contacts, np.nan),
-                "n_targets_in_contact": _per_frame(own, own["in_contact"] == True, n),  # noqa: E712
-                "n_targets": _per_frame(own, np.ones(len(own), bool), n),
-            }
-            known = bool((own["alive"] != None).any())  # noqa: E711 - elementwise
-            fate[position] = {
-                "time_s": time_s,
-                "n_live": _per_frame(own, own["alive"] == True, n) if known else np.full(n, np.nan),  # noqa: E712
-                "n_dead": _per_frame(own, own["alive"] == False, n) if known else np.full(n, np.nan),  # noqa: E712
-            }
-        size = next(iter(films.values())).pixel_size_um
-        made = {
-            "drift": drift(moved, size),
-            "contacts_over_time": contacts_over_time(touching),
-            "death_over_time": death_over_time(fate),
-        }
-        return {"file": [f"{n}.png" for n in made], "data": [base.png_bytes(f) for f in made.values()]}
-
 
 def _limits(images: Mapping[str, NDArray[Any]]) -> dict[str, tuple[float, float]]:
     """Black and white of each image; one that is empty beside others stays dark, its noise unstretched."""
@@ -174,7 +126,3 @@ def _together(denoised: Mapping[str, Stack], channels: tuple[str, ...], frame: i
         return None
     total: NDArray[Any] = np.sum([np.asarray(i, np.float32) for i in images if i is not None], axis=0)
     return total
-
-
-def _per_frame(cells: Rows, mask: NDArray[np.bool_], n_frames: int) -> NDArray[np.float64]:
-    return np.bincount(cells["frame"][mask.astype(bool)], minlength=n_frames)[:n_frames].astype(float)

@@ -25,7 +25,9 @@ _EDGE_COLUMNS = (
     Column("target_frame", "int64", "frame of the later object", key=True, low=0),
     Column("target_label", "int64", "label of the later object", key=True, low=1),
 )
-_COST = Column("cost", "float64", "squared distance that the tracker paid", "µm²", low=0)
+_COST = Column(
+    "cost", "float64", "squared distance that the tracker paid; null where tracks were given", "µm²", low=0
+)
 LINKS = Schema("links", "a link between neighbouring frames", (*_TRACK_KEY, *_EDGE_COLUMNS, _COST))
 EDGES = Schema(
     "edges",
@@ -79,10 +81,11 @@ class Trackmate(Stage):
     """Track one population."""
 
     name: ClassVar[str] = "trackmate"
-    version: ClassVar[int] = 1
+    version: ClassVar[int] = 2
 
-    backend: Literal["lap", "fiji"] = "lap"
-    """lap: TrackMate's LAP tracker, restated in Python. fiji: TrackMate itself, not in this version."""
+    backend: Literal["lap", "labels", "fiji"] = "lap"
+    """lap: TrackMate's LAP tracker, restated in Python. labels: tracks given with the masks, an object having
+    the same label in all its frames. fiji: TrackMate itself, not in this version."""
 
     linking_max_distance_um: float | None = Field(None, gt=0)
     """Farthest step between frames. Not set: 1.0 times the population's diameter."""
@@ -126,8 +129,12 @@ class Trackmate(Stage):
     def link(self, film: Film, frame: int, objects: Rows) -> dict[str, Any]:
         """Links from the frame before to this one: a frame pair stands on its own."""
         before, here = objects.at(frame - 1), objects.at(frame)
-        reach = self.linking_max_distance_um or film.population.diameter_um
-        source, target, cost = lap.link(_yx(before), _yx(here), reach)
+        if self.backend == "labels":
+            _, source, target = np.intersect1d(before["label"], here["label"], return_indices=True)
+            cost = np.full(len(source), np.nan)
+        else:
+            reach = self.linking_max_distance_um or film.population.diameter_um
+            source, target, cost = lap.link(_yx(before), _yx(here), reach)
         return {
             "source_frame": np.full(len(source), frame - 1),
             "source_label": before["label"][source],
@@ -135,6 +142,24 @@ class Trackmate(Stage):
             "target_label": here["label"][target],
             "cost": cost,
         }
+
+    def _closing(
+        self, film: Film, objects: Rows, source: NDArray[np.int64], target: NDArray[np.int64]
+    ) -> gaps.Closing:
+        if self.backend == "labels":
+            return _same_label(objects["frame"], objects["label"])
+        diameter = film.population.diameter_um
+        return gaps.close(
+            objects["frame"],
+            _yx(objects),
+            source,
+            target,
+            gap_closing_max_distance=(
+                (self.gap_closing_max_distance_um or 1.5 * diameter) if self.max_frame_gap else None
+            ),
+            max_frame_gap=max(self.max_frame_gap, 1),
+            splitting_max_distance=(self.splitting_max_distance_um or diameter) if self.splitting else None,
+        )
 
     @step(
         scope="film",
@@ -147,18 +172,7 @@ class Trackmate(Stage):
         row = {key: i for i, key in enumerate(zip(frame.tolist(), label.tolist(), strict=True))}
         source = _rows_of(row, links["source_frame"], links["source_label"])
         target = _rows_of(row, links["target_frame"], links["target_label"])
-        diameter = film.population.diameter_um
-        closing = gaps.close(
-            frame,
-            _yx(objects),
-            source,
-            target,
-            gap_closing_max_distance=(
-                (self.gap_closing_max_distance_um or 1.5 * diameter) if self.max_frame_gap else None
-            ),
-            max_frame_gap=max(self.max_frame_gap, 1),
-            splitting_max_distance=(self.splitting_max_distance_um or diameter) if self.splitting else None,
-        )
+        closing = self._closing(film, objects, source, target)
         ends = np.concatenate([source, closing.source_row]), np.concatenate([target, closing.target_row])
         tree = lineage.build(frame, label, *ends)
         key = {"position_id": film.position_id, "population": film.population_name}
@@ -191,6 +205,15 @@ class Trackmate(Stage):
                 "divides": tree.divides,
             },
         }
+
+
+def _same_label(frame: NDArray[Any], label: NDArray[Any]) -> gaps.Closing:
+    """Links over the frames in which a given track is not seen."""
+    order = np.lexsort((frame, label))
+    one, other = order[:-1], order[1:]
+    gap = (label[one] == label[other]) & (frame[other] - frame[one] > 1)
+    n = int(gap.sum())
+    return gaps.Closing(one[gap], other[gap], np.full(n, "gap"), np.full(n, np.nan))
 
 
 def _yx(objects: Rows) -> NDArray[np.float64]:

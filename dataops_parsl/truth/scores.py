@@ -6,7 +6,6 @@ nothing was missed: such a precision or recall is 1. An error over no cases is N
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -34,15 +33,6 @@ class ShiftError(NamedTuple):
     max_px: float
 
 
-class DeathScores(NamedTuple):
-    """Precision and recall of deaths, and the time error of those that are right, in frames."""
-
-    precision: float
-    recall: float
-    median_error_frames: float
-    p95_error_frames: float
-
-
 def shift_error_px(found: ArrayLike, true: ArrayLike) -> ShiftError:
     """Median and largest distance of the shifts, over all frames and without removing any offset.
 
@@ -55,7 +45,7 @@ def shift_error_px(found: ArrayLike, true: ArrayLike) -> ShiftError:
     if shifts.shape != truth.shape or shifts.ndim != 2 or shifts.shape[1] != 2:
         raise ValueError(f"shifts must both be (T, 2), not {shifts.shape} and {truth.shape}")
     if not len(shifts):
-        return ShiftError(float("nan"), float("nan"))
+        return ShiftError(np.nan, np.nan)
     error = np.hypot(*(shifts - truth).T)
     error = np.where(np.isfinite(error), error, np.inf)
     return ShiftError(float(np.median(error)), float(error.max()))
@@ -196,10 +186,7 @@ def contact_runs(
     ----------
     frame, effector, target : (n,) int
         Pairs that are in contact.
-    bridge_frames : int
-        Longest gap inside one event, frames.
-    min_frames : int
-        Fewest frames in contact for an event.
+    bridge_frames, min_frames : longest gap inside one event, and fewest frames in contact for one
     """
     rows = np.column_stack([np.asarray(column, np.int64) for column in (effector, target, frame)])
     rows = np.unique(rows, axis=0)
@@ -214,84 +201,67 @@ def contact_runs(
     return kept
 
 
-def contact_event_f1(
-    found: ArrayLike, true: ArrayLike, matching: Mapping[str, Mapping[int, int]], min_iou: float = 0.5
-) -> Agreement:
-    """Contact events found: right are those of the same pair whose times overlap enough, one-to-one.
+def match_events(found: ArrayLike, true: ArrayLike, min_iou: float = 0.5) -> Ints:
+    """Contact events of the same pair whose times overlap enough, one-to-one, as many as there can be.
 
     Parameters
     ----------
-    found, true : (k, 4) int or float
-        Effector, target, start, end (not included), as from `contact_runs`; found ones with track ids, true
-        ones with cell ids; times in one unit.
-    matching : mapping
-        For "effector" and "target", the true cell of a found track, as from `identities`.
+    found, true : (k, 4) and (m, 4) int or float
+        Effector, target, start, end (not included), as from `contact_runs`, in true cells; a found one of no
+        true cell has -1 there and matches none.
     min_iou : float
         Least intersection over union of the two time spans, in (0, 1].
+
+    Returns
+    -------
+    (k,) int64
+        Row of the true event of each found one; -1 for none.
     """
     spans, truth = (np.asarray(events, np.float64).reshape(-1, 4) for events in (found, true))
-    by_pair: dict[tuple[int, int], list[int]] = {}
+    by_pair: dict[tuple[float, float], list[int]] = {}
     for row, (effector, target, _, _) in enumerate(truth.tolist()):
-        by_pair.setdefault((int(effector), int(target)), []).append(row)
+        by_pair.setdefault((effector, target), []).append(row)
     pairs: list[tuple[int, int]] = []
     for row, (effector, target, start, end) in enumerate(spans.tolist()):
-        cells = matching["effector"].get(int(effector)), matching["target"].get(int(target))
-        if cells[0] is None or cells[1] is None:
-            continue
-        for other in by_pair.get((cells[0], cells[1]), []):
+        for other in by_pair.get((effector, target), []) if min(effector, target) >= 0 else []:
             shared = min(end, truth[other, 3]) - max(start, truth[other, 2])
             union = max(end, truth[other, 3]) - min(start, truth[other, 2])
             if shared > 0 and shared >= min_iou * union:
                 pairs.append((row, other))
-    return _agreement(_count_pairs(np.array(pairs, np.int64).reshape(-1, 2)), len(spans), len(truth))
+    return _one_to_one(np.array(pairs, np.int64).reshape(-1, 2), len(spans))
 
 
-def death_scores(
+def match_deaths(
     found_id: ArrayLike,
     found_frame: ArrayLike,
     true_id: ArrayLike,
     true_frame: ArrayLike,
     max_error_frames: float = np.inf,
-) -> DeathScores:
-    """Deaths found: right is, for each target that dies, the found death nearest in time, if near enough.
+) -> Ints:
+    """For each target that dies, the found death nearest in time (the first of equals), if near enough.
 
     Parameters
     ----------
     found_id, true_id : (n,) and (m,) int
-        True cell of each death; a found one of no true cell has -1 and is wrong. A target dies once.
+        True cell of each death; a found one of no true cell has -1. A target dies once.
     found_frame, true_frame : (n,) and (m,) float
-        Frame of death; fractions are allowed.
     max_error_frames : float
         Farthest that a right death may lie from the true one.
+
+    Returns
+    -------
+    (n,) int64
+        Row of the true death of each found one; -1 for none.
     """
     ids, frames = np.asarray(found_id, np.int64), np.asarray(found_frame, np.float64)
-    truth = dict(zip(np.asarray(true_id, np.int64).tolist(), np.asarray(true_frame, np.float64), strict=True))
-    errors: dict[int, float] = {}
-    for cell, frame in zip(ids.tolist(), frames.tolist(), strict=True):
-        if cell in truth:
-            errors[cell] = min(abs(frame - truth[cell]), errors.get(cell, np.inf))
-    right = np.array([error for error in errors.values() if error <= max_error_frames])
-    score = _agreement(len(right), len(ids), len(truth))
-    middle, most = np.percentile(right, (50, 95)) if len(right) else (np.nan, np.nan)
-    return DeathScores(score.precision, score.recall, float(middle), float(most))
-
-
-def attribution_top1(
-    found_target: ArrayLike, found_killer: ArrayLike, true_target: ArrayLike, true_killer: ArrayLike
-) -> float:
-    """Share of the kills found as deaths whose first-ranked effector is the true killer; NaN for none.
-
-    Parameters
-    ----------
-    found_target, found_killer : (n,) int
-        True cells of the targets found dead and of the effector ranked first; -1 for none or no true cell.
-    true_target, true_killer : (m,) int
-        Deaths and their killers; -1 for a death that no effector caused, which does not count here.
-    """
-    ranked = dict(zip(np.asarray(found_target).tolist(), np.asarray(found_killer).tolist(), strict=True))
-    truth = zip(np.asarray(true_target).tolist(), np.asarray(true_killer).tolist(), strict=True)
-    right = [ranked[target] == killer for target, killer in truth if killer != -1 and target in ranked]
-    return float(np.mean(right)) if right else float("nan")
+    matching = np.full(len(ids), -1, np.int64)
+    truth = zip(np.asarray(true_id, np.int64), np.asarray(true_frame, np.float64), strict=True)
+    for row, (cell, frame) in enumerate(truth):
+        own = np.flatnonzero(ids == cell)
+        error = np.abs(frames[own] - frame)
+        if error.min(initial=np.inf) <= max_error_frames and len(own):
+            matching[own[error.argmin()]] = row
+    return matching
 
 
 def _agreement(hits: int, n_found: int, n_true: int) -> Agreement:
@@ -316,8 +286,15 @@ def _overlaps(found: NDArray[Any], true: NDArray[Any], iou: float) -> tuple[int,
 
 def _count_pairs(pairs: Pairs) -> int:
     """Most pairs that can hold at once when each side is used once."""
-    if not len(pairs):
-        return 0
-    rows, columns = pairs.astype(np.int32).T  # the matching takes no other index
-    graph = csr_array((np.ones(len(pairs)), (rows, columns)))
-    return int((maximum_bipartite_matching(graph, perm_type="column") >= 0).sum())
+    return int((_one_to_one(pairs, int(pairs[:, 0].max(initial=-1)) + 1) >= 0).sum())
+
+
+def _one_to_one(pairs: Pairs, n_rows: int) -> Ints:
+    """The second of each first (n_rows,), -1 for none, so that most pairs hold and each side is used once."""
+    matching = np.full(n_rows, -1, np.int64)
+    if len(pairs):
+        rows, columns = pairs.astype(np.int32).T  # the matching takes no other index
+        shape = (n_rows, int(columns.max()) + 1)
+        graph = csr_array((np.ones(len(pairs)), (rows, columns)), shape=shape)
+        matching[:] = maximum_bipartite_matching(graph, perm_type="column")
+    return matching

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from dataops_parsl.algorithms.deaths import Fate, contact_before, control_threshold, fate
+from dataops_parsl.algorithms.deaths import Fate, control_threshold, death_index, dye_loss, fate
 
 NONE = Fate(-1, -1, False)
 
@@ -54,8 +54,28 @@ def test_threshold_of_controls() -> None:
     assert np.isnan(control_threshold(np.array([np.nan]), 6.0))
 
 
-def test_contact_within_the_window() -> None:
-    start, end = np.array([0.0, 500.0, 900.0, 2000.0]), np.array([100.0, 700.0, 1200.0, 2100.0])
-    contact, lag = contact_before(start, end, death_time_s=1000.0, window_s=600.0)
-    assert contact.tolist() == [0.0, 200.0, 100.0, 0.0]
-    assert lag.tolist() == [900.0, 300.0, 0.0, 0.0]
+def test_death_index_of_planted_stains() -> None:
+    live, death = np.array([100.0, 50.0, 0.0, 0.0, np.nan]), np.array([0.0, 25.0, 50.0, 0.0, 10.0])
+    index = death_index(live, death, (0.0, 100.0), (0.0, 50.0))
+    assert index[:3].tolist() == [0.0, 0.5, 1.0]
+    assert np.isnan(index[3:]).all()  # neither stain shows, or one is unknown
+
+
+@pytest.mark.parametrize(
+    ("live", "expected"),
+    [
+        ([100, 100, 100, 40, 20], [0, 0, 0, 0.6, 0.8]),
+        ([100, 90, 80, 70, 60], [0, 0.1, 0.2, 0.3, 0.4]),  # bleaching alone stays below one half
+        ([10, 10, 900, 10, 10], [0, 0, 0, 0, 0]),  # a flash is no reference
+        ([0, 0, 0], [np.nan] * 3),
+        ([np.nan, 100, np.nan, 50], [np.nan, 0, np.nan, 0.5]),
+        ([], []),
+    ],
+)
+def test_dye_loss(live, expected) -> None:
+    found = dye_loss(np.array(live, float))
+    if live and live[0] == 10:
+        assert (found <= 0.99).all()
+        assert found[2] == 0
+    else:
+        np.testing.assert_allclose(found, np.array(expected, float), atol=1e-9)

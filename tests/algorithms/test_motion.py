@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from dataops_parsl.algorithms.motion import measure
+from dataops_parsl.algorithms.motion import mean_squared_displacement, measure, speed_in
 
 
 def test_a_straight_track_with_a_gap_and_uneven_time() -> None:
@@ -81,3 +81,60 @@ def test_straightness_never_exceeds_one() -> None:
 def test_misuse(arguments: tuple, complaint: str) -> None:
     with pytest.raises(ValueError, match=complaint):
         measure(*arguments)
+
+
+def test_steps_over_gaps_are_flagged() -> None:
+    found = measure([5, 5, 5, 6], [3, 0, 1, 9], [240.0, 0.0, 60.0, 9.0], np.zeros((4, 2)))
+    np.testing.assert_array_equal(found.step_frames, [2, np.nan, 1, np.nan])
+
+
+def test_speed_in_a_state() -> None:
+    # Track 1: two steps of 3 µm in contact, one of 9 µm across the change, a gap, one of 1 µm free.
+    track, frame = [1, 1, 1, 1, 1, 1, 2], [0, 1, 2, 3, 5, 6, 0]
+    x = [0, 3, 6, 15, 50, 51, 0]
+    yx, time = np.column_stack([np.zeros(7), x]), np.array(frame) * 30.0
+    touching = np.array([1, 1, 1, 0, 0, 0, 1], bool)
+    np.testing.assert_array_equal(speed_in(touching, track, frame, time, yx), [6.0, np.nan])
+    np.testing.assert_array_equal(speed_in(~touching, track, frame, time, yx), [2.0, np.nan])
+    p = np.array([6, 2, 4, 0, 1, 5, 3])
+    shuffled = speed_in(touching[p], np.array(track)[p], np.array(frame)[p], time[p], yx[p])
+    np.testing.assert_array_equal(shuffled, [6.0, np.nan])
+
+
+def test_speed_in_a_state_of_nothing() -> None:
+    assert speed_in([], [], [], [], []).shape == (0,)
+    with pytest.raises(ValueError, match="state has 1 rows"):
+        speed_in([True], [], [], [], [])
+
+
+def test_spread_of_straight_and_of_random_walks() -> None:
+    frame = np.tile(np.arange(6), 2)
+    straight = np.column_stack([np.zeros(12), 2.0 * frame])
+    found = mean_squared_displacement(np.repeat([4, 9], 6), frame, frame * 60.0, straight, 3)
+    assert found.lag_frames.tolist() == [1, 2, 3]
+    assert found.lag_s.tolist() == [60, 120, 180]
+    assert found.msd_um2.tolist() == [4, 16, 36]
+    assert found.n_steps.tolist() == [10, 8, 6]
+
+    rng = np.random.default_rng(0)
+    walk = np.cumsum(rng.normal(0, 1, (200, 50, 2)), axis=1).reshape(-1, 2)
+    frame = np.tile(np.arange(50), 200)
+    found = mean_squared_displacement(np.repeat(np.arange(200), 50), frame, frame * 1.0, walk, 5)
+    np.testing.assert_allclose(found.msd_um2, 2 * found.lag_frames, rtol=0.08)
+
+
+@pytest.mark.parametrize(
+    ("track", "frame", "lags", "n"),
+    [
+        ([], [], [], []),
+        ([1], [0], [], []),
+        ([1, 2], [0, 1], [], []),  # no pair across tracks
+        ([1, 1, 1], [0, 2, 3], [1, 2, 3], [1, 1, 1]),
+        ([1, 1, 2, 2], [7, 9, 0, 9], [2], [1]),  # 9 frames are more than the largest lag
+    ],
+)
+def test_spread_with_gaps(track, frame, lags, n) -> None:
+    yx = np.zeros((len(track), 2))
+    found = mean_squared_displacement(track, frame, 10.0 * np.array(frame, float), yx, 3)
+    assert (found.lag_frames.tolist(), found.n_steps.tolist()) == (lags, n)
+    assert found.lag_s.tolist() == [10.0 * lag for lag in lags]

@@ -8,8 +8,8 @@ from matplotlib.figure import Figure
 
 from dataops_parsl.figures import base
 from dataops_parsl.figures.contacts_over_time import contacts_over_time
-from dataops_parsl.figures.death_over_time import death_over_time
 from dataops_parsl.figures.drift import drift
+from dataops_parsl.figures.groups import Design, Site
 
 TIME_S = np.arange(10) * 120.0
 
@@ -54,70 +54,44 @@ def test_unknown_confidence_says_so() -> None:
     assert "not known" in words(drift({"a": series}))
 
 
+def curves(names: list[str], y: np.ndarray) -> dict[str, dict[str, tuple[np.ndarray, np.ndarray]]]:
+    return {name: {name: (TIME_S, y + index)} for index, name in enumerate(names)}
+
+
 def test_contacts_and_their_share_of_targets() -> None:
-    series = {
-        "time_s": TIME_S,
-        "n_contacts": np.arange(10),
-        "n_targets_in_contact": np.full(10, 5),
-        "n_targets": np.r_[np.full(9, 20), 0],
-    }
-    made = contacts_over_time({"coculture": series})
-    np.testing.assert_array_equal(made.axes[0].lines[0].get_ydata(), np.arange(10))
-    np.testing.assert_array_equal(made.axes[1].lines[0].get_ydata(), np.r_[np.full(9, 25.0), np.nan])
-    assert "% of targets" in words(made)
-    assert "coculture" in words(made)
+    y, part = np.arange(10.0), np.r_[np.full(9, 25.0), np.nan]
+    made = contacts_over_time(curves(["a"], y), curves(["a"], part), Design({"a": Site("a")}))
+    np.testing.assert_array_equal(made.axes[0].lines[0].get_ydata(), y)
+    np.testing.assert_array_equal(made.axes[1].lines[0].get_ydata(), part)
+    np.testing.assert_array_equal(made.axes[1].lines[0].get_xdata(), TIME_S / 60)
+    assert "% of the targets" in words(made)
+    assert "a (n = 1)" in words(made)
+    assert "no position" in words(contacts_over_time({}, {}, Design({})))
 
 
-def test_deaths_in_per_cent_and_live_ones_in_numbers() -> None:
-    dead = np.arange(10.0)
-    made = death_over_time({"a": {"time_s": TIME_S, "n_live": 20 - dead, "n_dead": dead}})
-    np.testing.assert_allclose(made.axes[0].lines[0].get_ydata(), 5 * dead)
-    np.testing.assert_allclose(made.axes[1].lines[0].get_ydata(), 20 - dead)
-
-
-def test_unknown_life_is_said_in_words() -> None:
-    nothing = np.full(10, np.nan)
-    made = death_over_time({"a": {"time_s": TIME_S, "n_live": nothing, "n_dead": nothing}})
-    assert "Not known which targets are alive" in words(made)
-    assert not any(axes.lines for axes in made.axes)
-
-
-@pytest.mark.parametrize("count", [7, 8, 40])
+@pytest.mark.parametrize("count", [1, 7, 21, 22, 40])
 def test_a_crowd_is_grey_under_its_median(count: int) -> None:
-    groups = {
-        f"p{index}": {
-            "time_s": TIME_S[: 5 + index % 6],
-            "n_live": np.full(5 + index % 6, 10.0 + index),
-            "n_dead": np.zeros(5 + index % 6),
-        }
-        for index in range(count)
-    }
-    made = death_over_time(groups)
-    lines = made.axes[1].lines
-    assert len(lines) == (count if count <= 7 else count + 1)
-    if count > 7:
-        assert lines[-1].get_ydata()[0] == pytest.approx(10 + (count - 1) / 2)
+    names = [f"c{index}" for index in range(count)]
+    given = curves(names, np.zeros(10))
+    made = contacts_over_time(given, given, Design({name: Site(name) for name in names}))
+    lines = made.axes[0].lines
+    assert len(lines) == (count if count <= 21 else count + 1)
+    if count > 21:
+        assert lines[-1].get_ydata()[0] == pytest.approx((count - 1) / 2)
         assert f"each of {count}" in words(made)
+    else:
+        assert len({(line.get_color(), str(line._unscaled_dash_pattern)) for line in lines}) == count
 
 
 @pytest.mark.parametrize("n", [0, 1])
 def test_few_frames(n: int) -> None:
-    zeros = np.zeros(n)
-    contacts = {"time_s": TIME_S[:n], "n_contacts": zeros, "n_targets_in_contact": zeros, "n_targets": zeros}
-    for made in (
-        drift({"a": frames(n) | {"valid": np.zeros(n, bool)}}),
-        contacts_over_time({"a": contacts}),
-        death_over_time({"a": {"time_s": TIME_S[:n], "n_live": zeros, "n_dead": zeros}}),
-        drift({}),
-        contacts_over_time({}),
-        death_over_time({}),
-    ):
+    for made in (drift({"a": frames(n) | {"valid": np.zeros(n, bool)}}), drift({})):
         assert base.png_bytes(made).startswith(b"\x89PNG")
 
 
 def test_a_missing_column_is_named() -> None:
-    with pytest.raises(ValueError, match="no column 'n_dead'"):
-        death_over_time({"a": {"time_s": TIME_S, "n_live": TIME_S}})
+    with pytest.raises(ValueError, match="no column 'dx_px'"):
+        drift({"a": {"time_s": TIME_S, "dy_px": TIME_S}})
 
 
 @pytest.mark.parametrize(

@@ -54,7 +54,7 @@ def _objects(**scores: float) -> Rows:
 )
 def test_only_negative_controls_set_the_threshold(controls, threshold, word) -> None:
     found = Killing().threshold(_films(**controls), _objects(a=900.0, b=7.0))
-    assert found["threshold_count"] == [threshold]
+    assert found["threshold"] == [threshold]
     assert word in found["source"][0]
 
 

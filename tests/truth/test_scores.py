@@ -124,41 +124,34 @@ def test_contact_runs_bridge_and_drop() -> None:
     assert scores.contact_runs([], [], []).shape == (0, 4)
 
 
-def test_contact_events_of_the_truth_score_one(film: Film) -> None:
+def test_contact_events_of_the_truth_match_themselves(film: Film) -> None:
     contacts = film.contacts(2.0)
     true = scores.contact_runs(contacts["frame"], contacts["effector_id"], contacts["target_id"])
     assert len(true) > 3
-    found = true + np.array([100, 200, 0, 0])
-    matching = {
-        "effector": {int(cell) + 100: int(cell) for cell in film.effectors.ids},
-        "target": {int(cell) + 200: int(cell) for cell in film.targets.ids},
-    }
-    assert scores.contact_event_f1(found, true, matching) == (1, 1, 1)
-    assert scores.contact_event_f1(found, true, {"effector": {}, "target": {}}).f1 == 0
+    order = np.random.default_rng(0).permutation(len(true))
+    np.testing.assert_array_equal(scores.match_events(true[order], true), order)
+    np.testing.assert_array_equal(scores.match_events(true * [-1, 1, 1, 1], true), -1)
 
 
 @pytest.mark.parametrize(("end", "right"), [(20, True), (15, True), (14.9, False), (40, True), (40.2, False)])
 def test_contact_events_need_half_their_time(end: float, right: bool) -> None:
-    same = {"effector": {1: 1}, "target": {2: 2}}
-    score = scores.contact_event_f1([[1, 2, 0, end]], [[1, 2, 0, 30 if end < 20 else 20]], same)
-    assert score.f1 == float(right)
+    matching = scores.match_events([[1, 2, 0, end]], [[1, 2, 0, 30 if end < 20 else 20]])
+    assert matching.tolist() == [0 if right else -1]
 
 
 def test_one_true_contact_answers_for_one_found() -> None:
-    same = {"effector": {1: 1}, "target": {2: 2}}
-    score = scores.contact_event_f1([[1, 2, 0, 5], [1, 2, 5, 10]], [[1, 2, 0, 10]], same)
-    assert score == pytest.approx((0.5, 1, 2 / 3))
+    matching = scores.match_events([[1, 2, 0, 5], [1, 2, 5, 10]], [[1, 2, 0, 10]])
+    assert sorted(matching) == [-1, 0]
 
 
-def test_death_scores() -> None:
-    score = scores.death_scores([1, 2, 2, -1, 9], [10, 20, 26, 5, 8], [1, 2, 3], [11, 25, 30])
-    assert score == pytest.approx((0.4, 2 / 3, 1.0, 1.0))
-    assert scores.death_scores([1, 2], [10, 20], [1, 2], [11, 29], max_error_frames=5) == (0.5, 0.5, 1.0, 1.0)
-    empty = scores.death_scores([], [], [], [])
-    assert (empty.precision, empty.recall) == (1, 1)
-    assert math.isnan(empty.median_error_frames)
+def test_cells_that_are_none_touch_nobody() -> None:
+    assert scores.match_events([[-1, 2, 0, 5]], [[-1, 2, 0, 5]]).tolist() == [-1]
+    assert scores.match_events([], []).shape == (0,)
 
 
-def test_attribution_counts_kills_that_were_found() -> None:
-    assert scores.attribution_top1([1, 2, 4], [7, -1, 9], [1, 2, 3, 4], [7, 8, 8, -1]) == 0.5
-    assert math.isnan(scores.attribution_top1([], [], [1], [7]))
+def test_the_nearest_of_two_deaths_is_right() -> None:
+    found = ([1, 2, 2, -1, 9], [10, 20, 26, 5, 8])
+    np.testing.assert_array_equal(scores.match_deaths(*found, [1, 2, 3], [11, 25, 30]), [0, -1, 1, -1, -1])
+    np.testing.assert_array_equal(scores.match_deaths(*found, [2, 1], [29, 13], 3), [1, -1, 0, -1, -1])
+    np.testing.assert_array_equal(scores.match_deaths(*found, [2], [30], 3), -1)
+    assert scores.match_deaths([], [], [1], [2]).shape == (0,)
