@@ -24,6 +24,9 @@ _OUTSIDE_RINGS = 3
 _LEAST_RING_PX = 5
 _STEP_FRAC = 0.4  # of the steepest step: a bright nucleus inside a dim cell does not hide the cell's edge
 _HALF = 0.5
+_OPENING_FRAC = 1.3  # a square of this side fits only into discs of more than 1.8 diameters
+_OPENING_SMOOTH = 0.2
+_OPENING_HEIGHT = 0.7
 
 
 def edge_levels(labels: Labels, signal: Float32, diameter_px: float) -> Float32:
@@ -71,6 +74,37 @@ def edge_levels(labels: Labels, signal: Float32, diameter_px: float) -> Float32:
     level = np.minimum(level, _HALF * _mean(labels, signal, n_labels))
     level[0] = 0
     return np.asarray(level, np.float32)
+
+
+def out_of_focus(signal: Float32, diameter_px: float, noise: float) -> Float32:
+    """Light that varies more slowly than cells do: of debris and cells above or below the focus.
+
+    A grey opening (Sternberg 1986, Comput. Vis. Graph. Image Process. 35:333-355) by a square that fits into
+    no cell below 1.8 times the expected diameter, smoothed. It never takes more than most of a typical
+    object's height, so that a dense sheet of cells stays.
+
+    Parameters
+    ----------
+    signal : (Y, X) float32
+        Image, background at 0.
+    diameter_px : float
+        Expected diameter.
+    noise : float
+        Standard deviation of the background.
+
+    Returns
+    -------
+    (Y, X) float32
+        What to subtract, at least 0.
+    """
+    bright = signal[signal > 3 * noise]
+    if not bright.size:
+        return np.zeros_like(signal)
+    side_px = round(_OPENING_FRAC * diameter_px) | 1
+    opened = ndimage.grey_opening(signal, size=(side_px, side_px))
+    broad = ndimage.gaussian_filter(opened, _OPENING_SMOOTH * side_px)
+    highest = _OPENING_HEIGHT * float(np.percentile(bright, 75))
+    return np.asarray(np.clip(broad, 0, highest), np.float32)
 
 
 def bright_levels(labels: Labels, signal: Float32, trim_frac: float) -> Float32:

@@ -63,8 +63,8 @@ def segment(
         Smaller objects are dropped; fraction of the area of a disc of the expected diameter.
     trim_frac : float or None
         Pixels below this fraction of the object's own 80th percentile (above background), or in the lowest
-        part of its rise, are cut off; it takes halos away. None cuts each object at its own steepest edge
-        instead (see `outlines`); 0 keeps the foreground's outline, for cells whose thin, dim rim counts.
+        part of its rise, are cut off; it takes halos away. None removes light that is out of focus and
+        cuts each object at its own steepest edge instead (see `outlines`); 0 keeps the foreground's outline, for cells whose thin, dim rim counts.
 
     Returns
     -------
@@ -89,6 +89,10 @@ def segment(
     if work.size == 0 or np.ptp(work) == 0:
         return empty
     signal, slope = _flatten(work, diameter_px)
+    if trim_frac is None:
+        middle, noise = _dark(_sample(signal), 60)
+        signal -= np.float32(middle)
+        signal -= outlines.out_of_focus(signal, diameter_px, noise)
     level = max(_level(signal, threshold_sigma), _SLOPE_FRAC * slope)
     foreground = _close_holes(signal > level, 0.1 * diameter_px**2)
     if not foreground.any():
