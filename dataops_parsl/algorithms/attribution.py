@@ -30,7 +30,8 @@ class Candidates:
     credit_frac : (K,) float64
         ``contact_s`` over its sum.
     rank : (K,) int64
-        1, 2, ...: by contact_s falling, then lag_s rising, then effector rising.
+        1, 2, ...: those in contact until at most `detach_s` before death first; then by contact_s falling,
+        lag_s rising, effector rising.
     """
 
     effector: Ints
@@ -48,8 +49,12 @@ def candidates(
     end_s: npt.ArrayLike,
     death_time_s: float,
     window_s: float,
+    detach_s: float = 0.0,
 ) -> Candidates:
     """Rank the effectors that were in contact with a target before it died.
+
+    Those that held on until it died come first: killers let go upon the death of their target (Jenkins et al.
+    2015, J. Exp. Med. 212:307-317).
 
     Parameters
     ----------
@@ -59,6 +64,8 @@ def candidates(
         The events as [start, end), ended at the effector's death (`clip_to_life`).
     death_time_s, window_s : float
         Contact within [death - window, death] counts.
+    detach_s : float
+        Contact that ended so long before death still counts as held on to.
 
     Returns
     -------
@@ -82,7 +89,7 @@ def candidates(
     ids, pair = np.unique(who[order], return_inverse=True)
     contact, lag, first = in_window(pair, len(ids), start[order], end[order], death_time_s, window_s)
     kept = np.flatnonzero(contact > 0)
-    kept = kept[np.lexsort((ids[kept], lag[kept], -contact[kept]))]
+    kept = kept[ranking(ids[kept], contact[kept], lag[kept], detach_s)]
     total = contact[kept].sum()
     event = order[first[kept]]
     return Candidates(
@@ -140,6 +147,11 @@ def clip_to_life(
         own = np.where(ids[order][at] == who, until[order][at], np.inf)
     clipped = np.minimum(end, own)
     return clipped > start, np.where(clipped > start, clipped, end)
+
+
+def ranking(effector: Ints, contact_s: Floats, lag_s: Floats, detach_s: float) -> Ints:
+    """Order of the candidates of one death, best first, as `candidates` tells."""
+    return np.asarray(np.lexsort((effector, lag_s, -contact_s, lag_s > detach_s)), np.int64)
 
 
 def in_window(

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from dataops_parsl.algorithms.attribution import Bools, Floats, Ints, in_window, is_true, same_length
+from dataops_parsl.algorithms.attribution import Bools, Floats, Ints, in_window, is_true, ranking, same_length
 
 
 @dataclass(frozen=True)
@@ -79,6 +79,7 @@ def chance_level(
     effectors: npt.ArrayLike,
     *,
     window_s: float,
+    detach_s: float = 0.0,
     draws: int,
     seed: int | Sequence[int],
 ) -> ChanceLevel:
@@ -95,7 +96,7 @@ def chance_level(
     touches : Touches
     effectors : (E,) int
         All effectors of the position; those that never touch count as having no kill.
-    window_s : float
+    window_s, detach_s : float
         As in `candidates`.
     draws : int
     seed : int or sequence of int
@@ -121,7 +122,7 @@ def chance_level(
             at_risk = alive & (begin <= time_s) & (until >= time_s) & ~(death < time_s)
         at_risk |= death == time_s
         index = np.flatnonzero(at_risk)
-        top = pairs.top(time_s, window_s)[index]
+        top = pairs.top(time_s, window_s, detach_s)[index]
         chosen = top[np.argsort(rng.random((draws, len(index))), axis=1)[:, :n]]
         found = chosen >= 0
         attributed += found.sum(axis=1)
@@ -162,12 +163,12 @@ class _Pairs:
         self._target, self._effector = np.divmod(code, max(len(effectors), 1))
         self._n_targets = len(targets)
 
-    def top(self, time_s: float, window_s: float) -> Ints:
+    def top(self, time_s: float, window_s: float, detach_s: float) -> Ints:
         """Index of the effector that would rank first for each target dying at this time; -1 for none."""
         contact, lag, _ = in_window(self._pair, len(self._target), self._start, self._end, time_s, window_s)
         best = np.full(self._n_targets, -1, np.int64)
         kept = np.flatnonzero(contact > 0)
         # Written last wins: worst first.
-        kept = kept[np.lexsort((self._effector[kept], lag[kept], -contact[kept]))][::-1]
+        kept = kept[ranking(self._effector[kept], contact[kept], lag[kept], detach_s)][::-1]
         best[self._target[kept]] = self._effector[kept]
         return best

@@ -63,8 +63,9 @@ def segment(
         Smaller objects are dropped; fraction of the area of a disc of the expected diameter.
     trim_frac : float or None
         Pixels below this fraction of the object's own 80th percentile (above background), or in the lowest
-        part of its rise, are cut off; it takes halos away. None removes light that is out of focus and
-        cuts each object at its own steepest edge instead (see `outlines`); 0 keeps the foreground's outline, for cells whose thin, dim rim counts.
+        part of its rise, are cut off; it takes halos away. None removes light that is out of focus and cuts
+        each object at its own steepest edge instead (see `outlines`); 0 keeps the foreground's outline, for
+        cells whose thin, dim rim counts.
 
     Returns
     -------

@@ -178,7 +178,9 @@ class Closing:
         keys = zip(self.tracks["population"], self.tracks["track_id"], strict=True)
         self.tracks["first_contact_s"] = [first.get(key) for key in keys]
 
-    def add_deaths(self, events: Rows, targets: str, effectors: str, window_s: float) -> None:
+    def add_deaths(
+        self, events: Rows, targets: str, effectors: str, window_s: float, detach_s: float
+    ) -> None:
         """Add each target that was seen to die, and the live effectors in contact before."""
         touching = pairs(events, targets, effectors)
         tracks = {name: np.array(values, object) for name, values in self.tracks.items()}
@@ -199,18 +201,18 @@ class Closing:
             of_track = touching["target"] == tracks["track_id"][row]
             near = {name: values[of_track] for name, values in touching.items()}
             death = {name: values[row] for name, values in tracks.items()}
-            self._add_death(death, near, effectors, window_s, previous)
+            self._add_death(death, near, effectors, (window_s, detach_s), previous)
 
     def _add_death(
         self,
         death: Mapping[str, Any],
         near: Mapping[str, NDArray[Any]],
         effectors: str,
-        window_s: float,
+        within_s: tuple[float, float],
         previous: dict[int, float],
     ) -> None:
         time_s = float(death["death_time_s"])
-        found = attribution.candidates(near["effector"], near["start_s"], near["end_s"], time_s, window_s)
+        found = attribution.candidates(near["effector"], near["start_s"], near["end_s"], time_s, *within_s)
         top, delay_s = None, None
         if len(found.effector):
             top = int(found.effector[0])

@@ -59,6 +59,9 @@ class Killing(Stage):
     window_min: float = Field(60.0, gt=0)
     """Effectors in contact within so long before a death are candidates."""
 
+    detach_min: float = Field(5.0, ge=0)
+    """Candidates whose contact lasted until at most so long before the death rank before those that left."""
+
     targets: str = "target"
     """Population that may be killed."""
 
@@ -128,6 +131,7 @@ class Killing(Stage):
             "targets",
             "effectors",
             "window_min",
+            "detach_min",
             "threshold_count",
             "n_mads",
             "cdi_threshold_frac",
@@ -151,6 +155,7 @@ class Killing(Stage):
             population=self.targets,
             effector_population=self.effectors,
             window_min=self.window_min,
+            detach_min=self.detach_min,
         )
 
     def _rule(
@@ -199,7 +204,7 @@ class Killing(Stage):
         scope="film",
         gives={"cells": CELLS, "tracks": TRACKS, "deaths": DEATHS, "death_candidates": CANDIDATES},
         facts=("time_s",),
-        parameters=("sustain_min", "window_min", "targets", "effectors"),
+        parameters=("sustain_min", "window_min", "detach_min", "targets", "effectors"),
     )
     def close(
         self,
@@ -219,7 +224,8 @@ class Killing(Stage):
                 population, known, judged_as={self.targets: "target", self.effectors: "effector"}
             )
         closing.add_first_contacts(contact_events, roles)
-        closing.add_deaths(contact_events, self.targets, self.effectors, 60 * self.window_min)
+        window_s, detach_s = 60 * self.window_min, 60 * self.detach_min
+        closing.add_deaths(contact_events, self.targets, self.effectors, window_s, detach_s)
         return closing.tables()
 
     @step(scope="dataset", gives={"positions": POSITIONS}, facts=("plate", "n_frames"), parameters=())

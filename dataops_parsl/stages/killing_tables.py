@@ -35,6 +35,9 @@ THRESHOLDS = Schema(
             "effectors in contact within so long before a death are candidates",
             "min",
         ),
+        Column(
+            "detach_min", "float64", "contact that ended so long before a death counts as held on to", "min"
+        ),
         Column("rule", "string", "how the dead are told: marker, cdi or target_loss"),
         Column("channel", "string", "death stain; null for none"),
         Column("live_channel", "string", "live dye; null for none"),
@@ -185,7 +188,10 @@ CANDIDATES = Schema(
             "credit_frac", "float64", "contact_s over the sum of all candidates", "frac", low=0, high=1.0001
         ),
         Column(
-            "rank", "int64", "1 for the most contact; of equal ones the later, then the lower track", low=1
+            "rank",
+            "int64",
+            "1 for the most contact, those that held on until the death before those that left",
+            low=1,
         ),
     ),
     (

@@ -78,8 +78,8 @@ class Outcome(Stage):
             own = of_position(deaths, position)
             level = None
             if known:
-                window_s = 60 * float(thresholds["window_min"][0])
-                level = by_chance(found, position, window_s=window_s, draws=self.draws, seed=self.seed)
+                within = {f"{n}_s": 60 * float(thresholds[f"{n}_min"][0]) for n in ("window", "detach")}
+                level = by_chance(found, position, **within, draws=self.draws, seed=self.seed)
                 n_draws, kills = len(level.n_attributed), kills_of(level.effector, own)
                 observed = np.bincount(kills, minlength=len(level.n_effectors))
                 expected = np.zeros(len(observed))

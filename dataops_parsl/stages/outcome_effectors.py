@@ -83,7 +83,9 @@ def scene(tracks: Rows, contact_events: Rows, targets: str, effectors: str) -> S
     return Scene(of_targets, of_effectors, touches, len(target_id))
 
 
-def by_chance(found: Scene, position: str, *, window_s: float, draws: int, seed: int) -> ChanceLevel:
+def by_chance(
+    found: Scene, position: str, *, window_s: float, detach_s: float, draws: int, seed: int
+) -> ChanceLevel:
     """The chance level of one position; each position has draws of its own."""
     tracks = found.targets
     return chance_level(
@@ -97,6 +99,7 @@ def by_chance(found: Scene, position: str, *, window_s: float, draws: int, seed:
         found.touches,
         found.effectors["track_id"],
         window_s=window_s,
+        detach_s=detach_s,
         draws=draws,
         seed=(seed, crc32(position.encode())),
     )

@@ -199,3 +199,12 @@ def test_the_top_candidate_by_chance_is_the_one_of_candidates() -> None:
 def test_an_effector_that_is_not_known() -> None:
     with pytest.raises(ValueError, match="effector 2 touches"):
         chance_level(_targets(1), _touches([(1, 2, 0, 1)]), [1], window_s=9.0, draws=1, seed=0)
+
+
+def test_who_held_on_ranks_before_who_left() -> None:
+    effector, start, end = [1, 2, 3], [0.0, 2000.0, 2500.0], [2400.0, 3600.0, 3400.0]
+    found = candidates(effector, start, end, 3600.0, 3600.0, detach_s=300.0)
+    assert found.effector.tolist() == [2, 3, 1]
+    assert found.credit_frac[2] == found.credit_frac.max()  # credit stays what it is
+    strict = candidates(effector, start, end, 3600.0, 3600.0)
+    assert strict.effector.tolist() == [2, 1, 3]

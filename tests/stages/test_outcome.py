@@ -25,7 +25,7 @@ def _rows(schema: Schema, rows: list[dict[str, Any]], **constants: Any) -> Rows:
     return Rows(schema.table(columns))
 
 
-ROLES = {"population": "target", "effector_population": "effector", "window_min": 60.0}
+ROLES = {"population": "target", "effector_population": "effector", "window_min": 60.0, "detach_min": 5.0}
 
 
 class Planted:
