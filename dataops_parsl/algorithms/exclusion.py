@@ -15,6 +15,7 @@ from scipy import ndimage
 from skimage import filters
 
 from dataops_parsl.algorithms.background import background
+from dataops_parsl.algorithms.outlines import out_of_focus
 
 Float32 = NDArray[np.float32]
 
@@ -23,7 +24,11 @@ _MIN_TILE_PX = 64
 
 
 def without_bright(
-    labels: NDArray[np.uint32], image: NDArray[Any], *, threshold_sigma: float = 6.0
+    labels: NDArray[np.uint32],
+    image: NDArray[Any],
+    *,
+    threshold_sigma: float = 6.0,
+    diameter_px: float | None = None,
 ) -> NDArray[np.uint32]:
     """Drop the objects that are bright in a channel that marks other cells.
 
@@ -40,6 +45,8 @@ def without_bright(
         Counts of the marking channel in the same frame, denoised or not; finite.
     threshold_sigma : float
         The level is at least so many standard deviations of the background's noise.
+    diameter_px : float, optional
+        Expected diameter of the marked cells: light broader than they are, out of focus, marks nothing.
 
     Returns
     -------
@@ -64,6 +71,10 @@ def without_bright(
     compact = compact.reshape(labels.shape)
     if ids.size <= 1:
         return np.zeros(labels.shape, np.uint32)
+    if diameter_px is not None:
+        ground = float(np.median(counts))
+        noise = 1.4826 * float(np.median(np.abs(counts - ground)))
+        counts = counts - out_of_focus(counts - np.float32(ground), diameter_px, noise)
     signal, level = _signal(counts, compact > 0, ids.size - 1, threshold_sigma)
     medians = np.asarray(ndimage.median(signal, compact, np.arange(1, ids.size)))
     kept = np.concatenate([[False], medians <= level])

@@ -30,6 +30,7 @@ _SAMPLE = 500_000  # pixels that are enough for a histogram
 _RING = np.array([[1, 1, 1], [1, 0, 1], [1, 1, 1]], dtype=np.bool_)
 # Lengths below are fractions of the diameter.
 _SMOOTH_FRAC = 0.03
+_SMOOTH_PX = 0.7
 _TILE_FRAC = 3.0
 _LOCAL_FRAC = 0.6
 _MARKER_REACH_FRAC = 0.15
@@ -192,7 +193,7 @@ def _flatten(image: Float32, diameter_px: float) -> tuple[Float32, float]:
     """
     neighbours = ndimage.maximum_filter(image, footprint=_RING)
     smooth = ndimage.gaussian_filter(
-        np.minimum(image, neighbours), max(0.7, _SMOOTH_FRAC * diameter_px), truncate=3
+        np.minimum(image, neighbours), max(_SMOOTH_PX, _SMOOTH_FRAC * diameter_px), truncate=3
     )
     tile_px = max(48.0, _TILE_FRAC * diameter_px)
     rows, columns = tile_edges(image.shape[0], tile_px), tile_edges(image.shape[1], tile_px)

@@ -161,15 +161,20 @@ class Cellpose(Stage):
         seen = watershed.normalized_sum(
             [images[c] for c in population.segment], [bounds[c] for c in population.segment]
         )
-        size_y, size_x = film.pixel_size_um
+        size_um = float(np.sqrt(np.prod(film.pixel_size_um)))
         labels = watershed.segment(
             seen,
-            population.diameter_um / float(np.sqrt(size_y * size_x)),
+            population.diameter_um / size_um,
             min_area_frac=self.min_area_frac,
             trim_frac=TRIM_FRAC[population.mask] if self.trim_frac is None else self.trim_frac,
         )
         for channel in population.exclude:
-            labels = exclusion.without_bright(labels, images[channel])
+            marked_um = [p.diameter_um for p in film.populations.values() if channel in p.segment]
+            labels = exclusion.without_bright(
+                labels,
+                images[channel],
+                diameter_px=max(marked_um) / size_um if marked_um and population.mask == "cell" else None,
+            )
         # What the warp invented is no cell.
         labels[~drift.valid_mask(labels.shape, shift)] = 0
         return labels
