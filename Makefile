@@ -4,10 +4,11 @@ VENV   := .venv
 BIN    := $(VENV)/bin
 READY  := $(VENV)/.ready
 WORKERS ?= 8
+SCENES ?= moderate
 export DATAOPS_PARSL_TEST_DATA ?= $(wildcard $(abspath ../shared/data))
 
 .DEFAULT_GOAL := help
-.PHONY: help demo run test lint config real clean
+.PHONY: help demo run test lint config real truth clean
 
 help: ## Show what there is
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-8s %s\n", $$1, $$2}'
@@ -39,6 +40,11 @@ config: $(READY) ## Write configs/config.def.toml from the models
 
 real: $(READY) ## Run real microscopy with known truth and score it (needs DATAOPS_PARSL_TEST_DATA)
 	$(BIN)/python -m tests.real.score
+
+truth: $(READY) ## Simulate the committed scenes, run them and score against their truth: make truth SCENES=moderate
+	@test -d data/datasets/truth_$(SCENES) || \
+	  $(BIN)/python -m dataops_parsl dataset simulate $(SCENES) --name truth_$(SCENES)
+	$(BIN)/python -m dataops_parsl run --dataset truth_$(SCENES) --workers $(WORKERS)
 
 clean: ## Remove the environment and caches; data and output stay
 	rm -rf $(VENV) build dist *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis

@@ -13,6 +13,7 @@ FACTS = (
     "populations",
     "segments",
     "excludes",
+    "marked_um",
     "time_s",
     "plate",
     "excluded",
@@ -42,6 +43,30 @@ class Channel:
     every: int = 1
     labels: str = ""
     labels_frame: str = "raw"
+
+
+def population_facts(populations: Mapping[str, Mapping[str, Any]], own: str = "") -> dict[str, Any]:
+    """The facts that follow from the populations, as a dataset describes them.
+
+    Parameters
+    ----------
+    populations : mapping of name to its JSON-like description
+        All of them.
+    own : str
+        The one that a stage works for, or ``""`` for all: it gets facts of no other.
+    """
+    mine = {n: dict(p) for n, p in populations.items() if own in ("", n)}
+    marked: dict[str, float] = {}
+    for population in populations.values():
+        for channel in population["segment"]:
+            if any(channel in p["exclude"] for p in mine.values()):
+                marked[channel] = max(marked.get(channel, 0.0), float(population["diameter_um"]))
+    return {
+        "populations": mine,
+        "segments": {n: p["segment"] for n, p in mine.items()},
+        "excludes": {n: p["exclude"] for n, p in mine.items()},
+        "marked_um": marked,
+    }
 
 
 class Film:
@@ -116,6 +141,11 @@ class Film:
     def excludes(self) -> dict[str, tuple[str, ...]]:
         """Channels that mark what is not of each population."""
         return {name: tuple(channels) for name, channels in self._fact("excludes").items()}
+
+    @property
+    def marked_um(self) -> dict[str, float]:
+        """Expected diameter of the cells that an excluded channel shows, µm, where a population is seen in it."""
+        return {name: float(size) for name, size in self._fact("marked_um").items()}
 
     @property
     def population(self) -> Population:

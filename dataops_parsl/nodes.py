@@ -11,7 +11,7 @@ from typing import Any
 from dataops_parsl.stage import PER_FRAME, Stage, Step
 from dataops_parsl.storage.parts import PartPlace, fingerprint
 
-DATASET_FACTS = ("pixel_size_um", "channels", "populations", "segments", "excludes")
+DATASET_FACTS = ("pixel_size_um", "channels", "populations", "segments", "excludes", "marked_um")
 
 
 @dataclass(frozen=True)

@@ -15,7 +15,7 @@ from typing import Any
 from dataops_parsl.config import Loaded
 from dataops_parsl.dataset.manifest import Dataset, Position
 from dataops_parsl.errors import ConfigError, nearest
-from dataops_parsl.film import Film
+from dataops_parsl.film import Film, population_facts
 from dataops_parsl.nodes import DATASET_FACTS, Part, Source, StepNode
 from dataops_parsl.stage import PER_FRAME, Pixels
 from dataops_parsl.storage.parts import fingerprint
@@ -98,11 +98,7 @@ class Plan:
         return tuple(Source(self._outputs[output.node, p, output.name], output.name, p) for p in wanted)
 
     def _dataset_facts(self, names: Iterable[str], population: str) -> dict[str, Any]:
-        populations = {
-            n: p.model_dump(mode="json")
-            for n, p in self.config.config.populations.items()
-            if not population or n == population
-        }
+        described = {n: p.model_dump(mode="json") for n, p in self.config.config.populations.items()}
         channels = {
             n: c.model_dump(mode="json", exclude={"found_as", "stain"})
             for n, c in self.dataset.description.channels.items()
@@ -110,9 +106,7 @@ class Plan:
         known: dict[str, Any] = {
             "pixel_size_um": list(self.dataset.pixel_size_um),
             "channels": channels,
-            "populations": populations,
-            "segments": {n: p["segment"] for n, p in populations.items()},
-            "excludes": {n: p["exclude"] for n, p in populations.items()},
+            **population_facts(described, population),
         }
         return {name: known[name] for name in names if name in known}
 

@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from dataops_parsl.config import Loaded
 from dataops_parsl.dataset.manifest import Dataset, Position
 from dataops_parsl.errors import DataopsError
-from dataops_parsl.film import Film
+from dataops_parsl.film import Film, population_facts
 from dataops_parsl.stages.cellpose import LIMITS, Cellpose
 from dataops_parsl.stages.death_rules import Rule
 from dataops_parsl.stages.killing import Killing
@@ -102,9 +102,7 @@ class Looker:
                 n: c.model_dump(mode="json", exclude={"found_as", "stain"})
                 for n, c in dataset.description.channels.items()
             },
-            "populations": described,
-            "segments": {n: p["segment"] for n, p in described.items()},
-            "excludes": {n: p["exclude"] for n, p in described.items()},
+            **population_facts(described),
         }
         self.register = config.stage(RegisterDenoise)
         self.register.check(self._film(""))

@@ -102,7 +102,7 @@ def death_traces(traces: Mapping[str, Traces], threshold: float = float("nan"), 
             if index == 0 and np.isfinite(threshold):
                 panel.axhline(threshold, color=VERMILION, linewidth=1.3, linestyle=(0, (5, 2)), zorder=4)
                 panel.annotate(
-                    f"dead above {threshold:.4g}", (0.01, threshold), (0, 3), va="bottom", fontsize=8.5,
+                    f"dead above {threshold:.3g}", (0.01, threshold), (0, 3), va="bottom", fontsize=8.5,
                     xycoords=panel.get_yaxis_transform(), textcoords="offset points", color=VERMILION,
                 )  # fmt: skip
         axes[0, 0].set_title(f"{len(next(iter(shown.values())).values)} targets that died")

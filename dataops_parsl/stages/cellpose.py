@@ -128,7 +128,7 @@ class Cellpose(Stage):
     @step(
         scope="batch",
         gives={"labels": Pixels("uint32")},
-        facts=("populations", "channels", "pixel_size_um"),
+        facts=("populations", "channels", "pixel_size_um", "marked_um"),
         parameters=("backend", "labels_channel", "trim_frac", "min_area_frac"),
     )
     def segment(
@@ -169,11 +169,11 @@ class Cellpose(Stage):
             trim_frac=TRIM_FRAC[population.mask] if self.trim_frac is None else self.trim_frac,
         )
         for channel in population.exclude:
-            marked_um = [p.diameter_um for p in film.populations.values() if channel in p.segment]
+            marked_um = film.marked_um.get(channel)
             labels = exclusion.without_bright(
                 labels,
                 images[channel],
-                diameter_px=max(marked_um) / size_um if marked_um and population.mask == "cell" else None,
+                diameter_px=marked_um / size_um if marked_um and population.mask == "cell" else None,
             )
         # What the warp invented is no cell.
         labels[~drift.valid_mask(labels.shape, shift)] = 0
