@@ -144,7 +144,7 @@ class Film:
 
     @property
     def marked_um(self) -> dict[str, float]:
-        """Expected diameter of the cells that an excluded channel shows, µm, where a population is seen in it."""
+        """Expected diameter, µm, of the cells that are segmented from a channel that is excluded."""
         return {name: float(size) for name, size in self._fact("marked_um").items()}
 
     @property

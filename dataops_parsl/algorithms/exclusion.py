@@ -21,6 +21,7 @@ Float32 = NDArray[np.float32]
 
 _TILE_DIAMETERS = 4.0
 _MIN_TILE_PX = 64
+_RIM_PX = 2
 
 
 def without_bright(
@@ -72,9 +73,7 @@ def without_bright(
     if ids.size <= 1:
         return np.zeros(labels.shape, np.uint32)
     if diameter_px is not None:
-        ground = float(np.median(counts))
-        noise = 1.4826 * float(np.median(np.abs(counts - ground)))
-        counts = counts - out_of_focus(counts - np.float32(ground), diameter_px, noise)
+        counts = _in_focus(counts, diameter_px)
     signal, level = _signal(counts, compact > 0, ids.size - 1, threshold_sigma)
     medians = np.asarray(ndimage.median(signal, compact, np.arange(1, ids.size)))
     kept = np.concatenate([[False], medians <= level])
@@ -82,14 +81,46 @@ def without_bright(
     return np.asarray(number[compact])
 
 
+def marked(image: NDArray[Any], diameter_px: float, *, threshold_sigma: float = 6.0) -> NDArray[np.bool_]:
+    """Where the cells are that a channel marks, with the blur of their rims.
+
+    Parameters
+    ----------
+    image : (Y, X) array
+        Counts of the marking channel, denoised or not; finite.
+    diameter_px : float
+        Expected diameter of the marked cells.
+    threshold_sigma : float
+        As for `without_bright`.
+
+    Returns
+    -------
+    (Y, X) bool
+    """
+    counts = _in_focus(image.astype(np.float32), diameter_px)
+    signal, level = _signal(counts, np.zeros(counts.shape, np.bool_), 1, threshold_sigma, diameter_px)
+    return np.asarray(ndimage.binary_dilation(signal > level, iterations=_RIM_PX))
+
+
+def _in_focus(counts: Float32, diameter_px: float) -> Float32:
+    """Counts without light that is broader than the marked cells."""
+    ground = float(np.median(counts))
+    noise = 1.4826 * float(np.median(np.abs(counts - ground)))
+    return np.asarray(counts - out_of_focus(counts - np.float32(ground), diameter_px, noise))
+
+
 def _signal(
-    counts: Float32, objects: NDArray[np.bool_], n_objects: int, threshold_sigma: float
+    counts: Float32,
+    objects: NDArray[np.bool_],
+    n_objects: int,
+    threshold_sigma: float,
+    diameter_px: float | None = None,
 ) -> tuple[Float32, float]:
     """Counts above the local background, and the level from which they are foreground.
 
     Twice: what the first pass finds bright does not count as background in the second.
     """
-    diameter_px = 2 * np.sqrt(np.count_nonzero(objects) / n_objects / np.pi)
+    diameter_px = diameter_px or 2 * np.sqrt(np.count_nonzero(objects) / n_objects / np.pi)
     tile_px = max(_MIN_TILE_PX, round(_TILE_DIAMETERS * diameter_px))
     covered = objects
     for _ in range(2):

@@ -158,10 +158,20 @@ class Cellpose(Stage):
         images = {c: image for c in bounds if (image := denoised[c][frame]) is not None}
         if missing := [c for c in bounds if c not in images]:
             raise ValueError(f"channel {missing[0]!r} has no image here")
+        size_um = float(np.sqrt(np.prod(film.pixel_size_um)))
+        marks_px = {
+            c: film.marked_um[c] / size_um
+            for c in population.exclude
+            if c in film.marked_um and population.mask == "cell"
+        }
+        # Dead cells of another population shine in the death stain too: there it shows none of these cells.
+        for channel in (c for c in population.segment if film.channels[c].death_marker):
+            for other, diameter_px in marks_px.items():
+                elsewhere = exclusion.marked(images[other], diameter_px)
+                images[channel] = np.where(elsewhere, bounds[channel][0], images[channel])
         seen = watershed.normalized_sum(
             [images[c] for c in population.segment], [bounds[c] for c in population.segment]
         )
-        size_um = float(np.sqrt(np.prod(film.pixel_size_um)))
         labels = watershed.segment(
             seen,
             population.diameter_um / size_um,
@@ -169,12 +179,7 @@ class Cellpose(Stage):
             trim_frac=TRIM_FRAC[population.mask] if self.trim_frac is None else self.trim_frac,
         )
         for channel in population.exclude:
-            marked_um = film.marked_um.get(channel)
-            labels = exclusion.without_bright(
-                labels,
-                images[channel],
-                diameter_px=marked_um / size_um if marked_um and population.mask == "cell" else None,
-            )
+            labels = exclusion.without_bright(labels, images[channel], diameter_px=marks_px.get(channel))
         # What the warp invented is no cell.
         labels[~drift.valid_mask(labels.shape, shift)] = 0
         return labels
