@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from dataops_parsl.algorithms.exclusion import without_bright
+from dataops_parsl.algorithms.exclusion import marked, without_bright
 
 SHAPE = (160, 200)
 
@@ -133,3 +133,29 @@ def test_more_than_65535_labels() -> None:
 def test_misuse_is_refused(labels: NDArray[np.uint32], image: NDArray[np.float64], sigma: float) -> None:
     with pytest.raises(ValueError, match=r"expected|NaN|threshold_sigma"):
         without_bright(labels, image, threshold_sigma=sigma)
+
+
+def _blob(y: float, x: float, sigma_px: float, height: float) -> NDArray[np.float32]:
+    rows, columns = np.ogrid[: SHAPE[0], : SHAPE[1]]
+    square = (rows - y) ** 2 + (columns - x) ** 2
+    return (height * np.exp(-square / (2 * sigma_px**2))).astype(np.float32)
+
+
+def test_light_out_of_focus_marks_nothing() -> None:
+    hazy = frame(MARKED) + _blob(*CENTRES[7], sigma_px=14, height=350)
+    unmarked = [i for i in range(1, 21) if i not in MARKED]
+    assert 8 not in kept(without_bright(LABELS, hazy)), "without a size, haze is taken for a mark"
+    assert kept(without_bright(LABELS, hazy, diameter_px=18)) == unmarked
+
+
+def test_marked_covers_the_marked_cells_and_little_else() -> None:
+    found = marked(frame(MARKED), 18)
+    truth = np.isin(LABELS, MARKED)
+    assert found[truth].all()
+    others = (LABELS > 0) & ~truth
+    assert not found[others].any()
+    assert found.sum() < 2 * truth.sum()
+
+
+def test_nothing_is_marked_in_noise() -> None:
+    assert marked(frame(np.array([], np.int64)), 18).mean() < 0.01
