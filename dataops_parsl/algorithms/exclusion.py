@@ -21,7 +21,7 @@ Float32 = NDArray[np.float32]
 
 _TILE_DIAMETERS = 4.0
 _MIN_TILE_PX = 64
-_RIM_PX = 2
+_RIM_PX = 1
 
 
 def without_bright(
@@ -81,25 +81,35 @@ def without_bright(
     return np.asarray(number[compact])
 
 
-def marked(image: NDArray[Any], diameter_px: float, *, threshold_sigma: float = 6.0) -> NDArray[np.bool_]:
-    """Where the cells are that a channel marks, with the blur of their rims.
+def without_light_of(
+    image: NDArray[Any], labels: NDArray[np.uint32], *, threshold_sigma: float = 6.0
+) -> Float32:
+    """Take the light of other cells out of a channel: of those that are bright in it all through.
+
+    A dead cell of another population that lies on or beside these cells shines in the death stain, and would
+    be drawn as a part of them. A live one that only overlaps a bright cell is left alone.
 
     Parameters
     ----------
     image : (Y, X) array
-        Counts of the marking channel, denoised or not; finite.
-    diameter_px : float
-        Expected diameter of the marked cells.
+        Counts of a stain that both populations may show; finite.
+    labels : (Y, X) uint32
+        The other cells.
     threshold_sigma : float
         As for `without_bright`.
 
     Returns
     -------
-    (Y, X) bool
+    (Y, X) float32
+        The image, with the local background where such cells are, their blurred rims included.
     """
-    counts = _in_focus(image.astype(np.float32), diameter_px)
-    signal, level = _signal(counts, np.zeros(counts.shape, np.bool_), 1, threshold_sigma, diameter_px)
-    return np.asarray(ndimage.binary_dilation(signal > level, iterations=_RIM_PX))
+    counts = image.astype(np.float32)
+    kept = without_bright(labels, counts, threshold_sigma=threshold_sigma)
+    shining = ndimage.binary_dilation((labels > 0) & (kept == 0), iterations=_RIM_PX)
+    if not shining.any():
+        return counts
+    ground = background(counts, shining, _MIN_TILE_PX)
+    return np.where(shining, np.minimum(counts, ground), counts)
 
 
 def _in_focus(counts: Float32, diameter_px: float) -> Float32:
@@ -110,17 +120,13 @@ def _in_focus(counts: Float32, diameter_px: float) -> Float32:
 
 
 def _signal(
-    counts: Float32,
-    objects: NDArray[np.bool_],
-    n_objects: int,
-    threshold_sigma: float,
-    diameter_px: float | None = None,
+    counts: Float32, objects: NDArray[np.bool_], n_objects: int, threshold_sigma: float
 ) -> tuple[Float32, float]:
     """Counts above the local background, and the level from which they are foreground.
 
     Twice: what the first pass finds bright does not count as background in the second.
     """
-    diameter_px = diameter_px or 2 * np.sqrt(np.count_nonzero(objects) / n_objects / np.pi)
+    diameter_px = 2 * np.sqrt(np.count_nonzero(objects) / n_objects / np.pi)
     tile_px = max(_MIN_TILE_PX, round(_TILE_DIAMETERS * diameter_px))
     covered = objects
     for _ in range(2):

@@ -164,11 +164,11 @@ class Cellpose(Stage):
             for c in population.exclude
             if c in film.marked_um and population.mask == "cell"
         }
-        # Dead cells of another population shine in the death stain too: there it shows none of these cells.
+        # Dead cells of another population shine in the death stain too.
         for channel in (c for c in population.segment if film.channels[c].death_marker):
             for other, diameter_px in marks_px.items():
-                elsewhere = exclusion.marked(images[other], diameter_px)
-                images[channel] = np.where(elsewhere, bounds[channel][0], images[channel])
+                others = watershed.segment(images[other], diameter_px, trim_frac=None)
+                images[channel] = exclusion.without_light_of(images[channel], others)
         seen = watershed.normalized_sum(
             [images[c] for c in population.segment], [bounds[c] for c in population.segment]
         )

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from dataops_parsl.algorithms.exclusion import marked, without_bright
+from dataops_parsl.algorithms.exclusion import without_bright, without_light_of
 
 SHAPE = (160, 200)
 
@@ -142,20 +142,27 @@ def _blob(y: float, x: float, sigma_px: float, height: float) -> NDArray[np.floa
 
 
 def test_light_out_of_focus_marks_nothing() -> None:
-    hazy = frame(MARKED) + _blob(*CENTRES[7], sigma_px=14, height=350)
+    hazy = frame(MARKED) + _blob(*CENTRES[7], sigma_px=18, height=350)
     unmarked = [i for i in range(1, 21) if i not in MARKED]
     assert 8 not in kept(without_bright(LABELS, hazy)), "without a size, haze is taken for a mark"
     assert kept(without_bright(LABELS, hazy, diameter_px=18)) == unmarked
 
 
-def test_marked_covers_the_marked_cells_and_little_else() -> None:
-    found = marked(frame(MARKED), 18)
-    truth = np.isin(LABELS, MARKED)
-    assert found[truth].all()
-    others = (LABELS > 0) & ~truth
-    assert not found[others].any()
-    assert found.sum() < 2 * truth.sum()
+def test_the_light_of_shining_cells_is_taken_out_and_that_of_their_neighbours_stays() -> None:
+    """Of four effectors one is dead; a second, alive, overlaps a dead target by a third."""
+    effectors = discs([(40, 40), (40, 120), (110, 40), (110, 150)], 6)
+    target = discs([(40, 134)], 12) > 0
+    noise = np.random.default_rng(3).normal(0, 5, SHAPE)
+    stain = (100 + noise + 200 * (effectors == 1) + 300 * target).astype(np.float32)
+    found = without_light_of(stain, effectors)
+    dead = effectors == 1
+    assert abs(float(np.median(found[dead])) - 100) < 10
+    assert np.array_equal(found[target], stain[target])
+    assert np.array_equal(found[effectors > 2], stain[effectors > 2])
 
 
-def test_nothing_is_marked_in_noise() -> None:
-    assert marked(frame(np.array([], np.int64)), 18).mean() < 0.01
+def test_without_a_shining_cell_nothing_changes() -> None:
+    calm = frame(np.array([], np.int64))
+    assert np.array_equal(without_light_of(calm, LABELS), calm)
+    nobody = np.zeros(SHAPE, np.uint32)
+    assert np.array_equal(without_light_of(calm, nobody), calm)
