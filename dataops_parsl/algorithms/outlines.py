@@ -27,6 +27,10 @@ _HALF = 0.5
 _OPENING_FRAC = 1.3  # a square of this side fits only into discs of more than 1.8 diameters
 _OPENING_SMOOTH = 0.2
 _OPENING_HEIGHT = 0.7
+_STEEP_SIGMA_PX = 0.7
+_USUAL_DISCS = (0.3, 2.0)  # of the expected disc's area
+_LEAST_USUAL = 5
+_SOFT_FRAC = 0.65
 
 
 def edge_levels(labels: Labels, signal: Float32, diameter_px: float) -> Float32:
@@ -105,6 +109,39 @@ def out_of_focus(signal: Float32, diameter_px: float, noise: float) -> Float32:
     broad = ndimage.gaussian_filter(opened, _OPENING_SMOOTH * side_px)
     highest = _OPENING_HEIGHT * float(np.percentile(bright, 75))
     return np.asarray(np.clip(broad, 0, highest), np.float32)
+
+
+def soft(labels: Labels, signal: Float32, diameter_px: float) -> NDArray[np.bool_]:
+    """Which objects are haze: large, and with rims much less steep than those of cells beside them.
+
+    Steepness is the mean gradient along the outline over the object's mean signal. It is compared with the
+    median of the objects of plausible size; where these are few, nothing is called haze.
+
+    Parameters
+    ----------
+    labels, signal, diameter_px
+        As for `edge_levels`; the objects cut at their edge.
+
+    Returns
+    -------
+    (n + 1,) bool
+        By label; False for background.
+    """
+    n_labels = int(labels.max(initial=0)) + 1
+    steepness = ndimage.gaussian_gradient_magnitude(signal, _STEEP_SIGMA_PX)
+    rim = (labels > 0) & (ndimage.minimum_filter(labels, 3) != labels)
+    count = np.bincount(labels[rim], minlength=n_labels)
+    total = np.bincount(labels[rim], weights=steepness[rim], minlength=n_labels)
+    height = np.maximum(_mean(labels, signal, n_labels), 1e-9)
+    relative = total / np.maximum(count, 1) / height
+    discs = np.bincount(labels.ravel(), minlength=n_labels) / (np.pi * diameter_px**2 / 4)
+    usual = (discs > _USUAL_DISCS[0]) & (discs < _USUAL_DISCS[1])
+    usual[0] = False
+    if np.count_nonzero(usual) < _LEAST_USUAL:
+        return np.zeros(n_labels, np.bool_)
+    found = (discs >= _USUAL_DISCS[1]) & (relative < _SOFT_FRAC * np.median(relative[usual]))
+    found[0] = False
+    return np.asarray(found)
 
 
 def bright_levels(labels: Labels, signal: Float32, trim_frac: float) -> Float32:

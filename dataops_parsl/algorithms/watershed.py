@@ -107,6 +107,8 @@ def segment(
             else outlines.bright_levels(labels, signal, trim_frac)
         )
         labels = _trim(labels, signal, cut, 0.1 * diameter_px**2)
+    if trim_frac is None:
+        labels = np.where(outlines.soft(labels, signal, diameter_px)[labels], 0, labels)
     return _tidy(labels, min_area_frac * np.pi * diameter_px**2 / 4)
 
 

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from scipy.ndimage import gaussian_filter
 
-from dataops_parsl.algorithms.outlines import bright_levels, edge_levels
+from dataops_parsl.algorithms.outlines import bright_levels, edge_levels, out_of_focus, soft
 from dataops_parsl.algorithms.watershed import segment
 
 
@@ -41,6 +41,34 @@ def test_each_object_has_a_level_of_its_own() -> None:
     levels = edge_levels(labels, image, 24.0)
     assert levels[0] == 0
     assert levels[1] == pytest.approx(5 * levels[2], rel=0.2)
+
+
+def _field(haze: float) -> np.ndarray:
+    """Nine cells of 6 px radius, and haze of that height."""
+    rows, columns = np.mgrid[:160, :160]
+    image = np.zeros((160, 160))
+    for y in (30, 80, 130):
+        for x in (30, 80, 130):
+            image += 200.0 * (np.hypot(rows - y, columns - x) < 6)
+    image = gaussian_filter(image, 1.0)
+    square = (rows - 105) ** 2 + (columns - 105) ** 2
+    return image + haze * np.exp(-square / (2 * 11.0**2))
+
+
+def test_haze_is_no_cell_and_hides_none() -> None:
+    noise = np.random.default_rng(2).normal(50, 4, (160, 160))
+    clear = segment(_field(0) + noise, 12.0, trim_frac=None)
+    hazy = segment(_field(90) + noise, 12.0, trim_frac=None)
+    assert clear.max() == hazy.max() == 9
+    both = (clear > 0) & (hazy > 0)
+    assert both.sum() > 0.9 * (clear > 0).sum()
+
+
+def test_few_cells_are_no_measure_of_haze() -> None:
+    image = (40 * np.exp(-((np.mgrid[:96, :96] - 48) ** 2).sum(axis=0) / (2 * 14.0**2))).astype(np.float32)
+    labels = (image > 15).astype(np.int32)
+    assert not soft(labels, image, 12.0).any()
+    assert out_of_focus(image, 12.0, 0.5).max() > 8  # the opening takes what it may all the same
 
 
 @pytest.mark.parametrize("levels", [edge_levels, bright_levels])
