@@ -2,20 +2,26 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from functools import cache
 from typing import Any
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
+from numpy.typing import NDArray
 
 from dataops_parsl.bundle import Bundle
 from dataops_parsl.errors import InputMissingError
 from dataops_parsl.plan import Plan
 from dataops_parsl.stages.death_rules import NEGATIVE
 from dataops_parsl.storage.parts import parquet_bytes, read_receipt, read_tables
+from dataops_parsl.storage.pixels import StoredStack
 from dataops_parsl.tables import Schema
 from dataops_parsl.validate.checks import Check, check_tables
 from dataops_parsl.workflow import Output
+
+LABELS = "labels"
 
 
 def digests(plan: Plan) -> dict[str, str]:
@@ -58,6 +64,30 @@ def readable(plan: Plan) -> bool:
     except InputMissingError:
         return False
     return True
+
+
+def label_images(plan: Plan) -> Callable[[str, str, int], NDArray[np.uint32] | None]:
+    """Found label images (Y, X) of position, population and frame, registered; None where there is none."""
+
+    @cache
+    def stack(position: str, population: str) -> StoredStack | None:
+        nodes = [n for n in plan.nodes if n.population == population and LABELS in n.step.gives]
+        parts = [
+            (p.place, r)
+            for node in nodes[:1]
+            for p in plan.parts(node)
+            if p.position == position and (r := read_receipt(p.place.receipt))
+        ]
+        return StoredStack(parts, position, LABELS, "") if parts else None
+
+    def image(position: str, population: str, frame: int) -> NDArray[np.uint32] | None:
+        found = stack(position, population)
+        try:
+            return None if found is None else found[frame]
+        except InputMissingError:
+            return None
+
+    return image
 
 
 def notes(plan: Plan, tables: Mapping[str, pa.Table]) -> list[str]:

@@ -61,13 +61,17 @@ def ensure_demo(data_root: Path, name: str = NAME, format: str = "tiff-frames") 
     return simulate.ensure_simulated(data_root, name, NAME, format)
 
 
-def truth_scores(dataset: Dataset, tables: Mapping[str, pa.Table]) -> pa.Table | None:
+def truth_scores(
+    dataset: Dataset, tables: Mapping[str, pa.Table], masks: kit.Found | None = None
+) -> pa.Table | None:
     """All scores of published tables, as `comparison.SCORES`; None for a dataset without truth.
 
     Parameters
     ----------
     tables : mapping
         The published tables; those that are not there are not scored, and nothing is without tracks.
+    masks : callable
+        Found label images, see `kit.Found`.
 
     Raises
     ------
@@ -84,13 +88,16 @@ def truth_scores(dataset: Dataset, tables: Mapping[str, pa.Table]) -> pa.Table |
         {name: position.shape_px for name, position in dataset.positions.items()},
         {name: position.plate.condition for name, position in dataset.positions.items()},
         dataset.pixel_size_um,
+        masks,
     )
 
 
-def compare(dataset: Dataset, tables: Mapping[str, pa.Table]) -> tuple[str, str]:
+def compare(
+    dataset: Dataset, tables: Mapping[str, pa.Table], masks: kit.Found | None = None
+) -> tuple[str, str]:
     """What was found against what is true, in words and as CSV; empty for a dataset without truth."""
     try:
-        scores = truth_scores(dataset, tables)
+        scores = truth_scores(dataset, tables, masks)
     except InputMissingError as error:
         return f"{error}\n", ""
     return ("", "") if scores is None else (describe(scores) + "\n", scores_csv(scores))

@@ -179,7 +179,9 @@ def _publish_and_seal(
 ) -> str:
     """Write tables and pictures, check them, seal; returns the verdict."""
     tables, checks = publish.fill(bundle, plan)
-    for name, text in zip((TRUTH, TRUTH_SCORES), demo.compare(plan.dataset, tables), strict=True):
+    for name, text in zip(
+        (TRUTH, TRUTH_SCORES), demo.compare(plan.dataset, tables, publish.label_images(plan)), strict=True
+    ):
         if text:
             bundle.write_text(name, text)
     verdict = "partial" if failures else "accepted" if all(c.ok for c in checks) else "rejected"

@@ -128,6 +128,7 @@ def of_position(evidence: Evidence) -> dict[str, Value]:
     }
     for name, counts in (("detection_f1", evidence.objects), ("edge_f1", evidence.links)):
         out |= {f"{name}_{population}": _f1(one) for population, one in counts.items()}
+    out |= {f"mask_ap50_{population}": value for population, value in evidence.masks.items()}
     if evidence.divisions is not None:
         out["division_recall"] = _recall(evidence.divisions)
     if evidence.contacts is not None:

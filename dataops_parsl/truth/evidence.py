@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 
@@ -99,6 +99,7 @@ class Evidence:
     targets : (n,) int64
         True targets that are seen in any frame.
     cases : mapping of hard case to its targets
+    masks : mapping of population to AP@0.5 of its masks and the number of frames
     """
 
     shifts: Shifts
@@ -110,6 +111,7 @@ class Evidence:
     deaths: Deaths | None
     targets: Ints
     cases: Mapping[str, Ints]
+    masks: Mapping[str, tuple[float, int]] = field(default_factory=dict)
 
 
 def gather(
