@@ -154,6 +154,8 @@ def _by_case(rows: Iterable[Mapping[str, Any]]) -> str:
     shown = {s: w for s, w in CASE_COLUMNS.items() if any(s in found for found in by_case.values())}
     lines = [("", *shown.values())]
     for case, found in by_case.items():
+        if not found["targets"]["value"]:
+            continue
         lines.append((f"  {_words(case)}", *(_cell(score, found.get(score)) for score in shown)))
     return columns(lines)
 

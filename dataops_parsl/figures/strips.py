@@ -96,11 +96,13 @@ def credible(
     return sorted(found, key=lambda k: (-k.score, k.frame, k.target))[:most]
 
 
-def window(image: NDArray[Any], centre_px: tuple[float, float], half_px: tuple[int, int]) -> NDArray[Any]:
-    """The window of 2 half + 1 px around a place, 0 where it hangs over the border."""
+def window(
+    image: NDArray[Any], centre_px: tuple[float, float], half_px: tuple[int, int], fill: float = 0
+) -> NDArray[Any]:
+    """The window of 2 half + 1 px around a place, `fill` where it hangs over the border."""
     y, x = (round(c) for c in centre_px)
     height, width = half_px
-    out = np.zeros((2 * height + 1, 2 * width + 1), image.dtype)
+    out = np.full((2 * height + 1, 2 * width + 1), fill, image.dtype)
     top, left = max(y - height, 0), max(x - width, 0)
     part = image[top : max(y + height + 1, 0), left : max(x + width + 1, 0)]
     out[top - y + height :, left - x + width :][: part.shape[0], : part.shape[1]] = part

@@ -192,8 +192,8 @@ class Charts(Stage):
             stain = readable(denoised[marker], frame) if marker else None
             crops.append(
                 Crop(
-                    {p: window(i, centre, half) for p, i in images.items() if i is not None},
-                    None if stain is None else window(stain, centre, half),
+                    {p: _window(i, centre, half) for p, i in images.items() if i is not None},
+                    None if stain is None else _window(stain, centre, half),
                     *masks,
                 )
             )
@@ -205,6 +205,12 @@ def _track(cells: Rows, population: str, track_id: int) -> dict[int, tuple[int, 
     own = cells.where((cells["population"] == population) & (cells["track_id"] == track_id))
     values = zip(own["label"].tolist(), own["y_um"].tolist(), own["x_um"].tolist(), strict=True)
     return dict(zip(own["frame"].tolist(), values, strict=True))
+
+
+def _window(image: NDArray[Any], centre: tuple[float, float], half: tuple[int, int]) -> NDArray[np.float32]:
+    """A window that shows background beyond the border, so that its black and white are those of cells."""
+    counts = np.asarray(image, np.float32)
+    return window(counts, centre, half, float(np.median(counts)))
 
 
 def _mask(
