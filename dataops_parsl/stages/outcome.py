@@ -97,6 +97,7 @@ class Outcome(Stage):
                         "n_kills": list(range(len(observed))),
                         "n_effectors": observed.tolist(),
                         "n_effectors_by_chance": expected.tolist(),
+                        "control_deaths_per_h": [control] * len(observed),
                     }
                 )
             rows = effector_columns(found, own, of_position(death_candidates, position), level, control)

@@ -71,6 +71,13 @@ CHANCE_KILLS = Schema(
             "effectors that would have so many, mean over the draws",
             low=0,
         ),
+        Column(
+            "control_deaths_per_h",
+            "float64",
+            "death rate of targets in the negative controls; null without",
+            "1/h",
+            low=0,
+        ),
     ),
     (_OF_POSITION,),
 )
