@@ -111,8 +111,10 @@ def _row(
 
 def _bars(evidence: Evidence) -> dict[str, Bar]:
     """Bars of a position: where nobody dies a false death shows in its own score, else in the precision."""
-    without = "death_precision" if deathless(evidence) else "false_deaths_per_100"
-    return {score: bar for score, bar in BARS.items() if score != without}
+    without = {"death_precision" if deathless(evidence) else "false_deaths_per_100"}
+    if evidence.contacts is not None and not len(evidence.contacts.true_target):
+        without.add("contact_event_f1")  # nothing to find: one false event would read as a score of 0
+    return {score: bar for score, bar in BARS.items() if score not in without}
 
 
 def deathless(evidence: Evidence) -> bool:

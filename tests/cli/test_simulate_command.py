@@ -83,7 +83,11 @@ def test_the_truth_found_as_it_is_scores_one(tmp_path: Path, scenes: Path) -> No
     text, scores_csv = demo.compare(dataset, tables)
     assert scores_csv == demo.scores_csv(scores)
     assert "shift error max px" in text
-    assert "near miss" in text
+    n_targets = {
+        r["case"].replace("_", " "): r["value"] for r in scores.to_pylist() if r["score"] == "targets"
+    }
+    assert n_targets["harmless contact"] > n_targets["near miss"] == 0
+    assert {case for case in n_targets if case in text} == {c for c, n in n_targets.items() if n}
     written = list(csv.DictReader(io.StringIO(demo.scores_csv(scores))))
     assert len(written) == scores.num_rows
     assert written[0]["position_id"] == "with"

@@ -74,6 +74,8 @@ def test_the_wheel_carries_the_package_and_the_project_files_only(wheel: Path) -
     assert {n.split("/")[0].partition("-")[0] for n in names} == {"dataops_parsl"}
     for file in sorted((PROJECT / "apps").glob("*.py")):
         assert f"dataops_parsl/_project/apps/{file.name}" in names
+    for file in (PROJECT / "dataops_parsl").rglob("*.toml"):
+        assert str(file.relative_to(PROJECT)) in names, "scenes to simulate are data of the package"
     for file in (PROJECT / "configs").rglob("*.toml"):
         packed = f"dataops_parsl/_project/{file.relative_to(PROJECT)}" in names
         assert packed != file.name.endswith(".user.toml"), f"{file} is the user's own: not for the wheel"
@@ -89,7 +91,7 @@ def test_outside_the_checkout(installed: Path, tmp_path: Path) -> None:
     assert "no datasets in" in project.run("dataset", "list", **place)
     ingest.add(_film(tmp_path / "film"), "one", project.root / "data" / "datasets")
     plan = project.run("run", "--dataset", "one", "--dry-run", **place)
-    assert "killing.summarise" in plan
+    assert "outcome.summarise" in plan
     assert not project.bundles()
     project.run("run", "stills", "--dataset", "one", "--workers", "1", **place)
     assert project.tables(workflow="stills")["cells"].num_rows == 1
