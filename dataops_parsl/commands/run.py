@@ -100,8 +100,10 @@ def _known_stages(stages: list[str], flow: workflow.Workflow) -> list[str]:
 
 def _extent(plan: Plan) -> str:
     positions, frames = len(plan.positions), sum(plan.n_frames.values())
-    plural = "s" * (positions != 1)
-    return f"{positions} position{plural}, {frames} frames, populations {', '.join(plan.populations)}"
+    many = ["s" * (n != 1) for n in (positions, frames)]
+    return (
+        f"{positions} position{many[0]}, {frames} frame{many[1]}, populations {', '.join(plan.populations)}"
+    )
 
 
 def _dry_run(needs: Needs, plan: Plan) -> int:

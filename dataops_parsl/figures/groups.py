@@ -53,8 +53,8 @@ class Design:
 
     def __init__(self, sites: Mapping[str, Site]) -> None:
         self.sites = dict(sites)
-        wells = [s.well for s in self.sites.values()]
-        self.unit = "well" if all(wells) and len(set(wells)) < len(wells) else "position"
+        wells = [s.well for s in self.sites.values() if s.well]
+        self.unit = "well" if len(set(wells)) < len(wells) else "position"
         found: dict[str, dict[str, list[str]]] = {}
         for position in self.sites:
             replicates = found.setdefault(self.condition(position), {})

@@ -109,17 +109,20 @@ def cdi_limits(
     return (0.0, high_live), (0.0, high_death)
 
 
-def warning(rule: Rule, scores: NDArray[np.float64]) -> str | None:
-    """A word on a threshold that no score of any target lies on the other side of."""
+def warning(rule: Rule, scores: NDArray[np.float64], given: bool) -> str | None:
+    """A word on a threshold that no score of any target lies on the other side of.
+
+    One from controls that nothing exceeds is no oddity: nobody died.
+    """
     known = scores[np.isfinite(scores)]
     if rule.name != "marker" or not rule.known or not known.size:
         return None
     low, high = float(known.min()), float(known.max())
-    if low <= rule.threshold <= high:
+    if low <= rule.threshold and (rule.threshold <= high or not given):
         return None
     where, so = ("below", "all targets count as dead") if rule.threshold < low else ("above", "none can die")
     return (
-        f"the death threshold {rule.threshold:g} lies {where} every death score seen "
+        f"the death threshold {rule.threshold:.4g} lies {where} every death score seen "
         f"({low:.0f} to {high:.0f}): {so}"
     )
 

@@ -151,7 +151,7 @@ class Killing(Stage):
         return threshold_row(
             rule,
             source,
-            warning(rule, rule.target_scores(targets)),
+            warning(rule, rule.target_scores(targets), given=self.threshold_count is not None),
             population=self.targets,
             effector_population=self.effectors,
             window_min=self.window_min,
@@ -174,7 +174,11 @@ class Killing(Stage):
             else self.cdi_live_limits_count is not None and self.cdi_death_limits_count is not None
         )
         if not given and not controls:
-            key = "threshold_count" if self.death_rule == "marker" else "cdi_..._limits_count"
+            key = (
+                "threshold_count"
+                if self.death_rule == "marker"
+                else "cdi_live_limits_count and stages.killing.cdi_death_limits_count"
+            )
             return unknown, (
                 "no negative control and no threshold: deaths are unknown; write negative into the column "
                 f"control of plate.csv where nothing should die, or set stages.killing.{key}"
