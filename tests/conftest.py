@@ -13,9 +13,7 @@ import pytest
 from dataops_parsl.truth.render import render
 from dataops_parsl.truth.scene import Scene
 from dataops_parsl.truth.simulate import simulate
-from tests.helpers import PROJECT, Project, processes_of, wait_for
-
-CHANNELS = ("ctdr", "gfp", "pi")
+from tests.helpers import CHANNELS, DESCRIPTION, PLATE, PROJECT, Project, processes_of, wait_for
 
 
 @pytest.fixture(scope="session")
@@ -30,7 +28,6 @@ def test_data() -> Path:
 @pytest.fixture(scope="session")
 def small_films(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A small simulated assay as a folder of TIFFs with dataset.toml and plate.csv: a source for `add`."""
-    from dataops_parsl.commands import demo
     from dataops_parsl.dataset import writers
 
     folder = tmp_path_factory.mktemp("films")
@@ -49,11 +46,11 @@ def small_films(tmp_path_factory: pytest.TempPathFactory) -> Path:
         (size, size),
         crowd.frame_interval_s,
     )
-    text = demo.DESCRIPTION.format(
+    text = DESCRIPTION.format(
         name="small", size=size, interval=crowd.frame_interval_s, pattern=f'pattern = "{writers.PATTERN}"\n'
     )
     (folder / "dataset.toml").write_text(text)
-    (folder / "plate.csv").write_text(demo.PLATE)
+    (folder / "plate.csv").write_text(PLATE)
     return folder
 
 

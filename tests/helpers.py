@@ -12,7 +12,22 @@ from typing import Any
 
 import psutil
 
+from dataops_parsl.commands import simulate
+from dataops_parsl.truth.render import CHANNELS as CHANNELS
+
 PROJECT = Path(__file__).parent.parent
+DESCRIPTION = (
+    simulate.DESCRIPTION.replace("{title}", "A simulated killing assay")
+    .replace("{effector_um:g}", "10")
+    .replace("{target_um:g}", "20")
+)
+"""A ``dataset.toml``, to fill in name, size, interval and pattern."""
+PLATE = """\
+position,well,condition,control,replicate
+coculture,A1,effectors and targets,,1
+targets_alone,B1,targets alone,negative,1
+"""
+"""A ``plate.csv`` for a co-culture and its control."""
 
 
 class Driver:

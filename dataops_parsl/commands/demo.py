@@ -15,18 +15,6 @@ from dataops_parsl.commands.text import columns
 from dataops_parsl.dataset.manifest import Dataset
 from dataops_parsl.errors import InputMissingError
 from dataops_parsl.truth import comparison, kit
-from dataops_parsl.truth.render import CHANNELS
-
-__all__ = [
-    "CHANNELS",
-    "DESCRIPTION",
-    "PLATE",
-    "compare",
-    "describe",
-    "ensure_demo",
-    "scores_csv",
-    "truth_scores",
-]
 
 NAME = "demo"
 MANY_POSITIONS = 3
@@ -42,18 +30,6 @@ CASE_COLUMNS = {
     "top1_several_frac": "of several",
     "false_deaths": "false",
 }
-DESCRIPTION = (
-    simulate.DESCRIPTION.replace("{title}", "The demo: a simulated killing assay")
-    .replace("{effector_um:g}", "10")
-    .replace("{target_um:g}", "20")
-)
-"""The demo's ``dataset.toml``, to fill in name, size, interval and pattern."""
-PLATE = """\
-position,well,condition,control,replicate
-coculture,A1,effectors and targets,,1
-targets_alone,B1,targets alone,negative,1
-"""
-"""The demo's ``plate.csv``."""
 
 
 def ensure_demo(data_root: Path, name: str = NAME, format: str = "tiff-frames") -> Path:

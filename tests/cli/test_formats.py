@@ -7,13 +7,12 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import get_args
 
-from dataops_parsl.commands import demo
 from dataops_parsl.dataset import writers
 from dataops_parsl.dataset.manifest import Dataset
 from dataops_parsl.truth.render import render
 from dataops_parsl.truth.scene import Scene
 from dataops_parsl.truth.simulate import simulate
-from tests.helpers import Project, same_tables
+from tests.helpers import CHANNELS, DESCRIPTION, Project, same_tables
 
 SCENE = Scene(height_px=96, width_px=112, n_frames=4, n_effectors=5, n_targets=2)
 SEED = 5
@@ -32,13 +31,13 @@ def _write(folder: Path, format: str) -> Path:
         format,
         folder,
         {"P1": SCENE.n_frames},
-        demo.CHANNELS,
+        CHANNELS,
         lambda _, channel, frame: render(film, frame)[channel],
         (size, size),
         SCENE.frame_interval_s,
     )
     pattern = f'pattern = "{writers.PATTERN}"\n' if format == "tiff-frames" else ""
-    text = demo.DESCRIPTION.format(
+    text = DESCRIPTION.format(
         name=format, size=size, interval=SCENE.frame_interval_s, pattern=pattern
     ).replace('plate = "plate.csv"\n', "")
     (folder / "dataset.toml").write_text(text)

@@ -11,14 +11,13 @@ import pandas as pd
 import pytest
 
 from dataops_parsl import open_run
-from dataops_parsl.commands import demo
 from dataops_parsl.dataset import ingest, writers
 from dataops_parsl.stages.measure import OBJECTS
 from dataops_parsl.truth.film import labels
 from dataops_parsl.truth.render import render
 from dataops_parsl.truth.scene import Scene
 from dataops_parsl.truth.simulate import simulate
-from tests.helpers import PROJECT, Project, same_tables
+from tests.helpers import CHANNELS, DESCRIPTION, PROJECT, Project, same_tables
 
 SCENE = Scene(height_px=112, width_px=128, n_frames=1, n_effectors=6, n_targets=2)
 SEEDS = {"A1": 1, "A2": 4, "B1": 6}
@@ -34,12 +33,12 @@ def _stills(folder: Path) -> Path:
         "ome-tiff",
         folder,
         dict.fromkeys(films, 1),
-        demo.CHANNELS,
+        CHANNELS,
         lambda position, channel, frame: render(films[position], frame)[channel],
         (size, size),
         SCENE.frame_interval_s,
     )
-    text = demo.DESCRIPTION.format(name="stills", size=size, interval=SCENE.frame_interval_s, pattern="")
+    text = DESCRIPTION.format(name="stills", size=size, interval=SCENE.frame_interval_s, pattern="")
     (folder / "dataset.toml").write_text(
         "".join(line for line in text.splitlines(True) if not line.startswith(("plate", "frame_interval")))
     )
@@ -98,7 +97,7 @@ def test_notebook_tables_are_pandas(ran: Project) -> None:
     assert {"cells", "contacts"} <= set(dir(run))
     cells = run.cells
     assert isinstance(cells, pd.DataFrame)
-    assert list(cells) == [c.name for c in OBJECTS.for_channels(demo.CHANNELS).columns]
+    assert list(cells) == [c.name for c in OBJECTS.for_channels(CHANNELS).columns]
     assert cells["touches_edge"].dtype == np.bool_
     assert cells["label"].dtype == np.int64
     assert cells.groupby("population").size()["effector"] > 3
