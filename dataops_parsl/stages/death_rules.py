@@ -122,7 +122,7 @@ def warning(rule: Rule, scores: NDArray[np.float64], given: bool) -> str | None:
         return None
     where, so = ("below", "all targets count as dead") if rule.threshold < low else ("above", "none can die")
     return (
-        f"the death threshold {rule.threshold:.4g} lies {where} every death score seen "
+        f"the death threshold {rule.threshold:.6g} lies {where} every death score seen "
         f"({low:.0f} to {high:.0f}): {so}"
     )
 
