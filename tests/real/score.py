@@ -264,7 +264,7 @@ def _stills(project: Project, data: Path) -> list[Lines]:
     both = [name for name in names if (data / sources.STILLS / f"{name}_effectors.tif").exists()]
     found = []
     for words, settings in (("effectors excluded", {}), ("not", {"populations.target.exclude": "[]"})):
-        run = _run(project, "stills", sources.STILLS, {**sources.STILL_SETTINGS, **settings})
+        run = _run(project, "stills", sources.STILLS, settings)
         found.append(
             {
                 "": words,

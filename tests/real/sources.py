@@ -100,8 +100,6 @@ class CtcFilm(NamedTuple):
 SIM = CtcFilm("ctc_sim_01", 0.125, 29 * 60, "simulated HL60 nuclei", 6.0)
 HELA = CtcFilm("ctc_hela_01", 0.645, 30 * 60, "H2B-GFP", 15.5)
 STILLS = "adcc_nk_mcf7_dev"
-STILL_SETTINGS = {"stages.cellpose.effector.trim_frac": "0.4"}
-"""Out-of-focus light surrounds the effectors: their rims are no part of them here."""
 
 
 def stills(data: Path) -> list[str]:
