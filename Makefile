@@ -8,10 +8,10 @@ SCENES ?= moderate
 export DATAOPS_PARSL_TEST_DATA ?= $(wildcard $(abspath ../shared/data))
 
 .DEFAULT_GOAL := help
-.PHONY: help demo run test lint config real truth clean
+.PHONY: help demo run test lint config real truth bench-denoise clean
 
 help: ## Show what there is
-	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-8s %s\n", $$1, $$2}'
+	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-13s %s\n", $$1, $$2}'
 
 $(READY): pyproject.toml
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
@@ -45,6 +45,9 @@ truth: $(READY) ## Simulate the committed scenes, run them and score against the
 	@test -d data/datasets/truth_$(SCENES) || \
 	  $(BIN)/python -m dataops_parsl dataset simulate $(SCENES) --name truth_$(SCENES)
 	$(BIN)/python -m dataops_parsl run --dataset truth_$(SCENES) --workers $(WORKERS)
+
+bench-denoise: $(READY) ## Our denoiser against ANTs', side by side
+	$(BIN)/python -m tests.bench.denoise
 
 clean: ## Remove the environment and caches; data and output stay
 	rm -rf $(VENV) build dist *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis
