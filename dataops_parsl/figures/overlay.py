@@ -122,6 +122,13 @@ def montage(panels: Sequence[Panel], pixel_size_um: float | None = None, columns
         return made
 
 
+def black_and_white(images: Mapping[str, NDArray[Any]]) -> Limits:
+    """Black and white of each image; one that is empty beside others stays dark, its noise unstretched."""
+    bounds = {name: np.percentile(image, (1.0, 99.8)) for name, image in images.items()}
+    widest = max((float(high - low) for low, high in bounds.values()), default=1.0)
+    return {n: (float(low), float(max(high, low + 0.3 * widest))) for n, (low, high) in bounds.items()}
+
+
 def grey(images: Mapping[str, NDArray[Any]], limits: Limits | None = None) -> NDArray[np.float64]:
     """Grey image (Y, X), 0 to 1: each population's image between its limits, the brightest in each pixel.
 

@@ -16,7 +16,7 @@ from scipy import ndimage
 
 from dataops_parsl.figures import base
 from dataops_parsl.figures.base import BLUE, GREEN, GREY, ORANGE, PURPLE, SKY, VERMILION, Floats
-from dataops_parsl.figures.overlay import grey
+from dataops_parsl.figures.overlay import Limits, black_and_white, grey
 
 _KNOWN = {"effector": SKY, "target": ORANGE}
 _OTHERS = (PURPLE, GREEN, BLUE)
@@ -102,15 +102,10 @@ def position_page(
         return made
 
 
-def _limits(shots: Sequence[Shot]) -> dict[str, tuple[float, float]]:
-    """One black and white for all frames; a stain that is empty beside another stays dark."""
+def _limits(shots: Sequence[Shot]) -> Limits:
+    """One black and white for all frames."""
     names = dict.fromkeys(name for shot in shots for name in shot.images)
-    bounds = {
-        n: np.percentile([s.images[n] for s in shots if n in s.images], (1.0, 99.8)) if names else (0, 1)
-        for n in names
-    }
-    widest = max((float(high - low) for low, high in bounds.values()), default=1.0)
-    return {n: (float(low), float(max(high, low + 0.3 * widest))) for n, (low, high) in bounds.items()}
+    return black_and_white({n: np.stack([s.images[n] for s in shots if n in s.images]) for n in names})
 
 
 def _image(

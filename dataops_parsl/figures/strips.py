@@ -16,7 +16,7 @@ from matplotlib.patches import Patch, Rectangle
 from numpy.typing import NDArray
 
 from dataops_parsl.figures.base import ORANGE, PALE, SKY, VERMILION, Columns, style
-from dataops_parsl.figures.overlay import Limits, grey
+from dataops_parsl.figures.overlay import Limits, black_and_white, grey
 
 _STAIN = (1.0, 0.25, 0.75)  # magenta beside orange and sky blue: told apart with any colour vision
 _SIDE_IN, _PAD_IN, _LEFT_IN = 1.05, 0.05, 1.55
@@ -164,12 +164,9 @@ def _limits(crops: Sequence[Crop | None]) -> tuple[Limits, tuple[float, float]]:
     """Black and white of each image over the whole strip, so that a change of brightness is seen."""
     known = [crop for crop in crops if crop is not None]
     names = dict.fromkeys(name for crop in known for name in crop.images)
-    bounds = {}
-    for name in names:
-        low, high = np.percentile(np.stack([c.images[name] for c in known if name in c.images]), (1, 99.8))
-        bounds[name] = (float(low), float(high))
-    widest = max((high - low for low, high in bounds.values()), default=1.0)
-    limits = {name: (low, max(high, low + 0.3 * widest)) for name, (low, high) in bounds.items()}
+    limits = black_and_white(
+        {name: np.stack([c.images[name] for c in known if name in c.images]) for name in names}
+    )
     stains = [c.stain for c in known if c.stain is not None]
     low, high = np.percentile(np.stack(stains), (60, 99.8)) if stains else (0.0, 1.0)
     return limits, (float(low), float(high))

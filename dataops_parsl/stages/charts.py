@@ -23,7 +23,7 @@ from dataops_parsl.figures.strips import Crop, Kill, Strip, credible, strips, wi
 from dataops_parsl.figures.survival import survival_curves
 from dataops_parsl.film import Film
 from dataops_parsl.stage import Stack, Stage, readable, step
-from dataops_parsl.stages.overlays import PICTURES
+from dataops_parsl.stages.overlays import PICTURES, together
 from dataops_parsl.tables import Rows
 
 MOST_DRIFTS = 16
@@ -179,7 +179,7 @@ class Charts(Stage):
         grey = {p: tuple(c for c in many if c != marker) or many for p, many in film.segments.items()}
         crops: list[Crop | None] = []
         for frame in (kill.frame + o for o in offsets):
-            images = {p: _together(denoised, shown, frame) for p, shown in grey.items()}
+            images = {p: together(denoised, shown, frame) for p, shown in grey.items()}
             if frame not in film.frames or any(i is None for i in images.values()):
                 crops.append(None)
                 continue
@@ -222,17 +222,6 @@ def _mask(
 ) -> NDArray[np.bool_] | None:
     image = readable(stack, frame) if seen is not None else None
     return None if image is None or seen is None else window(image, centre, half) == seen[0]
-
-
-def _together(denoised: Mapping[str, Stack], channels: tuple[str, ...], frame: int) -> NDArray[Any] | None:
-    """Sum of a population's channels; None where one of them is not there."""
-    if frame < 0:
-        return None
-    images = [readable(denoised[c], frame) for c in channels]
-    if any(i is None for i in images):
-        return None
-    total: NDArray[Any] = np.sum([np.asarray(i, np.float32) for i in images if i is not None], axis=0)
-    return total
 
 
 def _drifts(frames: Rows) -> tuple[dict[str, base.Series]]:

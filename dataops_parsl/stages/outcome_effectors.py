@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from dataops_parsl.algorithms.attribution import clip_to_life, is_true
 from dataops_parsl.algorithms.chance import ChanceLevel, Targets, Touches, chance_level
+from dataops_parsl.stages.closing import pairs
 from dataops_parsl.tables import Rows
 
 S_PER_H = 3600.0
@@ -53,19 +54,10 @@ class Scene:
 def scene(tracks: Rows, contact_events: Rows, targets: str, effectors: str) -> Scene:
     """Pick the two roles out of the tables of one position."""
     of_targets, of_effectors = of_population(tracks, targets), of_population(tracks, effectors)
-    parts: list[tuple[NDArray[Any], ...]] = []
-    for target, effector in (("a", "b"), ("b", "a")):
-        mine = contact_events.where(
-            np.asarray(
-                (contact_events[f"population_{target}"] == targets)
-                & (contact_events[f"population_{effector}"] == effectors),
-                np.bool_,
-            )
-        )
-        parts.append(
-            (mine[f"track_id_{target}"], mine[f"track_id_{effector}"], mine["start_s"], mine["end_s"])
-        )
-    target_id, effector_id, start, end = (np.concatenate(both) for both in zip(*parts, strict=True))
+    touching = pairs(contact_events, targets, effectors)
+    target_id, effector_id, start, end = (
+        touching[name] for name in ("target", "effector", "start_s", "end_s")
+    )
     kept, clipped = np.ones(len(start), np.bool_), end
     for who, cells in ((effector_id, of_effectors), (target_id, of_targets)):
         some, clipped = clip_to_life(

@@ -10,9 +10,9 @@ from numpy.typing import NDArray
 from pydantic import Field
 
 from dataops_parsl.figures import base
-from dataops_parsl.figures.overlay import Panel, montage
+from dataops_parsl.figures.overlay import Panel, black_and_white, montage
 from dataops_parsl.film import Film
-from dataops_parsl.stage import Stack, Stage, step
+from dataops_parsl.stage import Stack, Stage, readable, step
 from dataops_parsl.tables import Column, Rows, Schema
 
 PICTURES = Schema(
@@ -59,7 +59,7 @@ class Overlays(Stage):
         size_y, size_x = film.pixel_size_um
         panels = []
         for frame in self.shown_frames(len(film.frames)):
-            images = {p: _together(denoised, channels, frame) for p, channels in film.segments.items()}
+            images = {p: together(denoised, channels, frame) for p, channels in film.segments.items()}
             masks = {p: stack[frame] for p, stack in labels.items()}
             seen = {p: i for p, i in images.items() if i is not None}
             found = {p: m for p, m in masks.items() if m is not None}
@@ -89,7 +89,7 @@ class Overlays(Stage):
                     contacts=[(where[a], where[b]) for a, b in pairs if a in where and b in where],
                     dead=[(here["y_um"][i] / size_y, here["x_um"][i] / size_x) for i in dead],
                     title=f"{film.position_id}, frame {frame}",
-                    limits=_limits(seen),
+                    limits=black_and_white(seen),
                 )
             )
         if not panels:
@@ -113,15 +113,11 @@ class Overlays(Stage):
         ]
 
 
-def _limits(images: Mapping[str, NDArray[Any]]) -> dict[str, tuple[float, float]]:
-    """Black and white of each image; one that is empty beside others stays dark, its noise unstretched."""
-    bounds = {name: np.percentile(image, (1.0, 99.8)) for name, image in images.items()}
-    widest = max(float(high - low) for low, high in bounds.values())
-    return {n: (float(low), float(max(high, low + 0.3 * widest))) for n, (low, high) in bounds.items()}
-
-
-def _together(denoised: Mapping[str, Stack], channels: tuple[str, ...], frame: int) -> NDArray[Any] | None:
-    images = [denoised[c][frame] for c in channels]
+def together(denoised: Mapping[str, Stack], channels: tuple[str, ...], frame: int) -> NDArray[Any] | None:
+    """Sum of a population's channels; None where one of them is not there."""
+    if frame < 0:
+        return None
+    images = [readable(denoised[c], frame) for c in channels]
     if any(i is None for i in images):
         return None
     total: NDArray[Any] = np.sum([np.asarray(i, np.float32) for i in images if i is not None], axis=0)

@@ -104,7 +104,15 @@ class Trackmate(Stage):
     """Farthest step to a daughter. Not set: 1.0 times the population's diameter."""
 
     def check(self, film: Film) -> None:
-        """Refuse a backend that is not here."""
+        """Refuse a backend that is not here, and given tracks where no masks are given."""
+        given = {c.labels for c in film.channels.values()}
+        if self.backend == "labels" and film.population_name not in given:
+            raise ConfigError(
+                "stages.trackmate.backend = 'labels' takes tracks from given masks, but no channel "
+                f"carries masks of {film.population_name!r}",
+                f'write labels = "{film.population_name}" at a channel in dataset.toml and set '
+                "stages.cellpose.backend = 'labels' too, or use the backend 'lap'",
+            )
         if self.backend == "fiji":
             if importlib.util.find_spec("imagej") is None:
                 raise MissingExtraError(

@@ -244,4 +244,8 @@ def test_without_a_death_channel_the_rest_runs() -> None:
             "populations": {"target": {"segment": ["gfp"], "mask": "cell", "diameter_um": 20.0}},
         }
     )
-    Killing().check(film)
+    Killing().check(film)  # no refusal, and in words why nobody can be told dead
+    films = {"p": Film("p", facts={"channels": {"gfp": {}}, "plate": {"control": "negative"}})}
+    row = Killing().threshold(films, _objects({("target", 1): [0.0] * N_FRAMES}))
+    assert row["threshold"] == [None]
+    assert "mark one in dataset.toml" in row["source"][0]
