@@ -34,6 +34,16 @@ _OWNED = {
     "--gres": "resources.<stage>.gres",
     "--gpus": "resources.<stage>.gres",
     "-G": "resources.<stage>.gres",
+    "--gpus-per-node": "resources.<stage>.gres",
+    "--gpus-per-task": "resources.<stage>.gres",
+}
+# Those that the engine sets itself, with what it does.
+_SET = {
+    **dict.fromkeys(("--job-name", "-J"), "jobs are named after their run"),
+    **dict.fromkeys(("--output", "-o", "--error", "-e"), "a block's output lies in its run's log folder"),
+    **dict.fromkeys(("--requeue", "--no-requeue"), "a lost block is replaced by a new one"),
+    **dict.fromkeys(("--exclusive", "-s", "--oversubscribe"), "a block asks for what its workers need"),
+    **dict.fromkeys(("--array", "-a", "--wait", "-W", "--parsable", "--test-only"), "a block is one job"),
 }
 
 
@@ -111,7 +121,14 @@ class Resources(Table):
     gres: str = Field(
         default="", pattern=r"^$|^[A-Za-z]\w*(:[A-Za-z][\w.-]*)?(:[1-9]\d*)?$", examples=["gpu:a100:1"]
     )
-    """Generic resources in SLURM's words, such as "gpu:1". Empty: none."""
+    """Generic resources in SLURM's words, such as "gpu:1"; left out where the stage's backend computes on
+    no GPU. Empty: none."""
+
+    force_gres: bool = False
+    """Ask for gres even when the stage's backend computes on no GPU: to try a cluster's GPU blocks."""
+
+    partition: str = ""
+    """Partition of the blocks. Empty: site.slurm.gpu_partition with a gres, else site.slurm.partition."""
 
 
 class Slurm(Table):
@@ -132,11 +149,16 @@ class Slurm(Table):
     constraint: str = ""
     """Features that nodes must have, such as "a100". Results are bit-equal on one CPU type."""
 
-    nodes_per_block: int = Field(default=1, ge=1)
-    """Nodes of one SLURM job."""
-
     workers_per_block: int = Field(default=1, ge=1)
-    """Workers of one SLURM job, per node."""
+    """Workers of one SLURM job, over all its nodes: the largest divisor of the number of workers that is
+    not above it."""
+
+    gpu_workers_per_block: int = Field(default=1, ge=1)
+    """The same for blocks with a gres: 1 for one-GPU jobs, 8 for a node with eight GPUs at a time. Each
+    worker sees one device."""
+
+    nodes_per_block: int = Field(default=1, ge=1)
+    """Nodes of one SLURM job: the largest divisor of its workers that is not above it."""
 
     launcher: Literal["simple", "single_node", "srun"] = "srun"
     """How a job starts its workers. Only "srun" reaches more than one node."""
@@ -146,6 +168,29 @@ class Slurm(Table):
 
     extra: tuple[str, ...] = ()
     """More options for sbatch, each as on its command line: ["--exclude=node17"]."""
+
+    poll_s: float = Field(default=10, gt=0)
+    """Interval at which squeue is asked, seconds."""
+
+    connect_s: float = Field(default=90, gt=0)
+    """A job that runs for so long without its workers connecting has failed, seconds. Waiting in the queue
+    does not count."""
+
+    idle_s: float = Field(default=60, gt=0)
+    """A block that has had nothing to do for so long is given back, seconds; at once when nothing is left
+    for it."""
+
+    drain_min: float = Field(default=10, gt=0)
+    """So long before its walltime ends a block takes no new task, minutes; at most half the walltime. It
+    should exceed the longest task."""
+
+    gpu_mem_gb: tuple[Annotated[str, Field(pattern=r"^[A-Za-z][\w.-]* \d+(\.\d+)?$")], ...] = ()
+    """Memory of the cluster's cards, each by its type in gres and GB: ["a100-pcie-40gb 40"]."""
+
+    def card_mem_gb(self, card: str) -> float | None:
+        """Memory of a type of card, GB; None where the site does not say."""
+        known = dict(entry.rsplit(" ", 1) for entry in self.gpu_mem_gb)
+        return float(known[card]) if card in known else None
 
     @field_validator("extra")
     @classmethod
@@ -157,6 +202,8 @@ class Slurm(Table):
             word = word if word.startswith("--") else word[:2]
             if word in _OWNED:
                 raise ValueError(f"{option!r} has a key of its own: set {_OWNED[word]}")
+            if word in _SET:
+                raise ValueError(f"{option!r} is the engine's: {_SET[word]}")
         return extra
 
     @model_validator(mode="after")
@@ -179,7 +226,17 @@ class Site(Table):
     """Workers on this machine, or in SLURM jobs."""
 
     worker_init: str = ""
-    """Shell lines before workers start, such as "module load python; source ~/venv/bin/activate"."""
+    """Shell lines before workers start, such as "module load python; source ~/venv/bin/activate". Empty: the
+    environment of the driver, which the nodes must see."""
+
+    worker_prefix: str = ""
+    """Words before the workers' command, such as "apptainer exec --nv dataops.sif"."""
+
+    min_gpu_mem_gb: float = Field(default=24, ge=0)
+    """A card with less memory is refused, GB: cpsam runs out of memory on 16 GB."""
+
+    allow_small_gpu: bool = False
+    """Use such a card all the same: segmentation may run out of memory in mid-film."""
 
     slurm: Slurm = Slurm()
 
