@@ -8,7 +8,7 @@ SCENES ?= moderate
 export DATAOPS_PARSL_TEST_DATA ?= $(wildcard $(abspath ../shared/data))
 
 .DEFAULT_GOAL := help
-.PHONY: help demo run test lint config real truth bench-denoise clean
+.PHONY: help demo run test faults lint config real truth bench-denoise bench-slurm clean
 
 help: ## Show what there is
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-13s %s\n", $$1, $$2}'
@@ -29,6 +29,9 @@ run: $(READY) ## Run a dataset: make run DATASET=name WORKERS=8
 test: $(READY) lint ## Lint, type-check and run the tests, and say what each part took
 	$(BIN)/python tests/timed.py
 
+faults: $(READY) ## Provoke every fault on a private SLURM cluster, and a storm of them (needs root on Debian)
+	$(BIN)/python -m pytest -q -m faults tests/slurm
+
 lint: $(READY) ## ruff and mypy
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
@@ -48,6 +51,9 @@ truth: $(READY) ## Simulate the committed scenes, run them and score against the
 
 bench-denoise: $(READY) ## Our denoiser against ANTs', side by side
 	$(BIN)/python -m tests.bench.denoise
+
+bench-slurm: $(READY) ## Parallel efficiency on SLURM (your cluster's, or a private one)
+	$(BIN)/python -m tests.bench.efficiency
 
 clean: ## Remove the environment and caches; data and output stay
 	rm -rf $(VENV) build dist *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis

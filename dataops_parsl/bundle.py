@@ -24,6 +24,8 @@ from dataops_parsl.storage.claims import Lease, is_live
 
 MANIFEST = "provenance_manifest.json"
 LEASE = "lease.json"
+TRACE = "trace"
+"""The table about the run itself; see `dataops_parsl.trace`."""
 
 
 def new_id() -> str:
@@ -66,6 +68,11 @@ class Bundle:
     def events(self) -> Path:
         """Path of the event log."""
         return self.root / "log" / "events.jsonl"
+
+    @property
+    def worker_logs(self) -> Path:
+        """Folder of what the workers say of themselves."""
+        return self.root / "log" / "workers"
 
     @property
     def facts(self) -> dict[str, Any]:
@@ -161,6 +168,11 @@ class RunTables:
     def names(self) -> list[str]:
         """Names of the tables that are there."""
         return sorted(p.stem for p in (self.bundle.root / "tables").glob("*.parquet"))
+
+    @property
+    def results(self) -> list[str]:
+        """Names of those that the workflow gives: not `TRACE`, which differs from run to run."""
+        return [name for name in self.names if name != TRACE]
 
     def arrow(self, name: str) -> Any:
         """One table as Arrow, with units and meanings in its schema."""

@@ -1,7 +1,12 @@
-"""What happened, as it happens: an append-only log, and whoever listens to it."""
+"""What happened, as it happens: an append-only log, and whoever listens to it.
+
+Each line has ``time`` (UTC, s since 1970) and ``event``: ``opened`` once for each start of the run; of a
+``task`` ``submitted, passed_over, lost, ended``; of a block of workers ``block``, with its ``state``.
+"""
 
 from __future__ import annotations
 
+import contextlib
 import json
 import time
 from collections.abc import Iterator
@@ -12,7 +17,7 @@ from dataops_parsl.storage.atomic import place_errors
 
 
 class Listener(Protocol):
-    """Is told each event, and every second that time goes on."""
+    """Is told each event, also of blocks, which have no task; and every second that time goes on."""
 
     def on_event(self, event: dict[str, Any]) -> None: ...
 
@@ -44,9 +49,14 @@ class Events:
         self._failures, self._listeners = failures, listeners
         with place_errors(path):
             path.parent.mkdir(parents=True, exist_ok=True)
+            before = path.read_bytes() if path.exists() else b""
             self._file = open(path, "a", buffering=1)  # noqa: SIM115 - lives as long as the run
-        self.ended_tasks = list(_ended(path))
+            if before and not before.endswith(b"\n"):
+                # Cut short by a kill: what comes now must not be lost with it.
+                self._file.write("\n")
+        self.ended_tasks = [e for e in read(path) if e["event"] == "ended"]
         self._before = len(self.ended_tasks)
+        self._write("opened")
 
     @property
     def n_tasks(self) -> int:
@@ -57,23 +67,34 @@ class Events:
         """Close the log."""
         self._file.close()
 
-    def _write(self, kind: str, task: str, **facts: Any) -> None:
-        event = {"time": round(time.time(), 3), "event": kind, "task": task, **facts}
+    def _write(self, kind: str, **facts: Any) -> None:
+        event = {"time": round(time.time(), 3), "event": kind, **facts}
         self._file.write(json.dumps(event) + "\n")
         for listener in self._listeners:
             listener.on_event(event)
 
-    def submitted(self, part: TaskLike, attempt: int, reason: str) -> None:
-        """A task went to the workers."""
-        self._write("submitted", part.id, attempt=attempt, reason=reason)
+    def submitted(self, part: TaskLike, attempt: int, reason: str, executor: str = "") -> None:
+        """A task went to the workers of an executor."""
+        self._write("submitted", task=part.id, attempt=attempt, reason=reason, executor=executor)
 
     def passed_over(self, part: TaskLike) -> None:
         """A task turned out to be done: by another run, or because its inputs came out as before."""
-        self._write("passed_over", part.id, frames=len(part.frames))
+        self._write("passed_over", task=part.id, frames=len(part.frames))
 
-    def lost(self, part: TaskLike, attempt: int, reason: str) -> None:
-        """The worker of a task died."""
-        self._write("lost", part.id, attempt=attempt, reason=reason)
+    def lost(self, part: TaskLike, attempt: int, reason: str, **facts: Any) -> None:
+        """The worker of a task died.
+
+        `facts` are ``outcome`` (lost | oom), ``executor``, and what is known of ``block, job_id, host, pid``.
+        """
+        self._write("lost", task=part.id, attempt=attempt, reason=reason, **facts)
+
+    def block(self, executor: str, block: str, job_id: str, state: str, **facts: Any) -> None:
+        """A block of workers came to a state.
+
+        ``submitted`` (with its number of ``workers``), ``waiting``, ``running``, ``connected`` or ``ended``
+        (with ``reason`` and ``log``).
+        """
+        self._write("block", executor=executor, block=block, job_id=job_id, state=state, **facts)
 
     def ended(self, part: TaskLike, outcome: dict[str, Any]) -> None:
         """A task came back with an outcome; a traceback goes into a file of its own."""
@@ -85,7 +106,7 @@ class Events:
                 path.parent.mkdir(parents=True, exist_ok=True)
                 path.write_text(outcome["traceback"])
             facts["log"] = str(path)
-        self._write("ended", part.id, **facts)
+        self._write("ended", task=part.id, **facts)
         self.ended_tasks.append({"task": part.id, **facts})
 
     def failure_log(self, task: str) -> Path:
@@ -98,15 +119,11 @@ class Events:
             listener.on_tick()
 
 
-def _ended(path: Path) -> Iterator[dict[str, Any]]:
-    """Ended tasks of earlier starts; a line that a kill cut short is passed over."""
+def read(path: Path) -> Iterator[dict[str, Any]]:
+    """The events of a log, in order; a line that a kill cut short is passed over."""
     for line in path.read_text().splitlines():
-        try:
-            event = json.loads(line)
-        except json.JSONDecodeError:
-            continue
-        if event["event"] == "ended":
-            yield event
+        with contextlib.suppress(json.JSONDecodeError):
+            yield json.loads(line)
 
 
 def stage_times(tasks: list[dict[str, Any]]) -> dict[str, dict[str, float]]:

@@ -202,6 +202,11 @@ class Stage(BaseModel):
             return cast(Callable[..., Any], getattr(self, name))
         return types.MethodType(vars(type(self))[name], _Restricted(self, own))
 
+    @property
+    def on_gpu(self) -> bool:
+        """Whether it computes on a GPU, as it is configured: else it never occupies one."""
+        return False
+
     def identity(self) -> Mapping[str, str]:
         """What identifies the arithmetic beyond parameters: library versions, hashes of weights."""
         return {}

@@ -6,7 +6,6 @@ small dicts; arrays go through scratch.
 
 from __future__ import annotations
 
-import contextlib
 import importlib
 import os
 import time
@@ -21,7 +20,7 @@ import pyarrow.compute as pc
 from dataops_parsl.dataset.manifest import Dataset
 from dataops_parsl.errors import DataopsError, DatasetError, InputMissingError, PlaceError
 from dataops_parsl.film import Film
-from dataops_parsl.provenance import host_facts, worker_versions
+from dataops_parsl.provenance import worker_versions
 from dataops_parsl.stage import PER_FRAME, Pixels, Stage, Step
 from dataops_parsl.storage.atomic import place_errors
 from dataops_parsl.storage.parts import (
@@ -35,6 +34,8 @@ from dataops_parsl.storage.parts import (
 )
 from dataops_parsl.storage.pixels import CACHED_FRAMES, StoredStack, publish_pixels
 from dataops_parsl.tables import Rows
+from dataops_parsl.worker.attempt import Attempt
+from dataops_parsl.worker.log import this_worker
 
 
 def execute(task: dict[str, Any]) -> dict[str, Any]:
@@ -49,15 +50,15 @@ def execute(task: dict[str, Any]) -> dict[str, Any]:
     -------
     dict
         ``status`` done | partial | failed | input_missing | refused | unfit, ``reason``, ``failed``
-        (frame → reason), ``figures`` (times, memory, rows), host and pid.
+        (frame → reason), ``rows`` (output → number); ``started, ended`` (UTC, s since 1970), ``cpu_s,
+        max_rss_mb``; ``block, job_id, host, pid`` of the worker.
     """
-    started, cpu = time.time(), time.process_time()
-    _reset_peak_memory()
-    outcome: dict[str, Any] = {"id": task["id"], "started": started, "failed": {}, **host_facts()}
+    attempt = Attempt(task)
+    outcome: dict[str, Any] = {"id": task["id"], "failed": {}, **attempt.began}
     try:
-        if problem := _other_versions(task["versions"]):
-            return {**outcome, "status": "refused", "reason": problem, "ended": time.time()}
-        receipt = _Shell(task).run()
+        with attempt.watched():
+            problem = _other_versions(task["versions"])
+            receipt = None if problem else _Shell(task).run()
     except InputMissingError as error:
         outcome |= {"status": "input_missing", "reason": str(error)}
     except PlaceError as error:
@@ -66,39 +67,23 @@ def execute(task: dict[str, Any]) -> dict[str, Any]:
         reason = str(error) if isinstance(error, DataopsError) else f"{type(error).__name__}: {error}"
         outcome |= {"status": "failed", "reason": reason, "traceback": traceback.format_exc()}
     else:
-        outcome |= {
-            "status": "partial" if receipt.partial else "done",
-            "reason": "",
-            "failed": receipt.failed,
-            "rows": {name: out["rows"] for name, out in receipt.outputs.items() if "rows" in out},
-        }
-    return outcome | {
-        "ended": time.time(),
-        "cpu_s": time.process_time() - cpu,
-        "max_rss_mb": _peak_memory_mb(),
+        outcome |= _computed(receipt) if receipt else {"status": "refused", "reason": problem}
+    return outcome | attempt.end(outcome["status"])
+
+
+def _computed(receipt: Receipt) -> dict[str, Any]:
+    return {
+        "status": "partial" if receipt.partial else "done",
+        "reason": "",
+        "failed": receipt.failed,
+        "rows": {name: out["rows"] for name, out in receipt.outputs.items() if "rows" in out},
     }
 
 
 def _other_versions(expected: Mapping[str, str]) -> str:
     mine = worker_versions()
     differ = [f"{k} {mine.get(k)} instead of {v}" for k, v in expected.items() if mine.get(k) != v]
-    return f"the worker has {', '.join(differ)}" if differ else ""
-
-
-def _reset_peak_memory() -> None:
-    # Peak memory of this task alone: a worker lives for many.
-    with contextlib.suppress(OSError):
-        Path("/proc/self/clear_refs").write_text("5")
-
-
-def _peak_memory_mb() -> float | None:
-    try:
-        for line in Path("/proc/self/status").read_text().splitlines():
-            if line.startswith("VmHWM:"):
-                return round(int(line.split()[1]) / 1024, 1)
-    except OSError:
-        pass
-    return None
+    return f"{this_worker()} has {', '.join(differ)}" if differ else ""
 
 
 class UnreadableFrameError(DatasetError):

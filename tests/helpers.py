@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import subprocess
 import sys
 import time
@@ -82,11 +83,29 @@ class Project:
         return sorted((self.root / "output" / workflow).glob("run_*"))
 
     def tables(self, bundle: Path | None = None, workflow: str = "cytotoxicity") -> dict[str, Any]:
-        """All tables of a bundle, the newest by default."""
+        """The workflow's tables of a bundle, the newest by default."""
         from dataops_parsl import open_run
 
         opened = open_run(bundle or self.bundles(workflow)[-1])
-        return {name: opened.arrow(name) for name in opened.names}
+        return {name: opened.arrow(name) for name in opened.results}
+
+
+def package_with_stage(library: Path, name: str, source: str) -> dict[str, str]:
+    """A copy of the package with one more file of stages; returns the environment in which it is used.
+
+    Parameters
+    ----------
+    library : Path
+        Folder to be made.
+    name : str
+        Of the file in ``dataops_parsl/stages``.
+    """
+    shutil.copytree(
+        PROJECT / "dataops_parsl", library / "dataops_parsl", ignore=shutil.ignore_patterns("__pycache__")
+    )
+    (library / "dataops_parsl" / "stages" / f"{name}.py").write_text(source)
+    # Safe path: else the working directory's package goes first.
+    return {"PYTHONPATH": str(library), "PYTHONSAFEPATH": "1"}
 
 
 def same_tables(one: dict[str, Any], other: dict[str, Any]) -> bool:

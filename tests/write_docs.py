@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from dataops_parsl.tables import Schema
+from dataops_parsl.trace import TRACE
 from dataops_parsl.workflow import load
 
 PROJECT = Path(__file__).parent.parent
@@ -14,15 +15,15 @@ HEAD = """\
 Written from the schemas by `make config`; a test compares. Every table is parquet (zstd), one file
 `tables/<name>.parquet` in a run bundle; unit, meaning, key and reference of each column are in the
 file's own schema too. Unknown is null. `{channel}` stands for one column a channel. **Bold** columns
-are the key.
+are the key. `trace` is about the run itself: it stands in every bundle, whatever the workflow, and is neither
+checked nor exported.
 """
 
 
 def text() -> str:
     """The whole page."""
-    return HEAD + "".join(
-        _table(name, schema) for name, schema in load(PROJECT, "cytotoxicity").schemas().items()
-    )
+    schemas = {**load(PROJECT, "cytotoxicity").schemas(), TRACE.name: TRACE}
+    return HEAD + "".join(_table(name, schema) for name, schema in schemas.items())
 
 
 def _table(name: str, schema: Schema) -> str:

@@ -60,7 +60,7 @@ def execute(args: argparse.Namespace) -> int:
     if target.resolve().is_relative_to(bundle.root.resolve()):
         raise UsageError(f"{target} lies in the run, which is never changed", "give a folder outside: --to")
     opened = RunTables(bundle)
-    tables = {name: opened.arrow(name) for name in opened.names}
+    tables = {name: opened.arrow(name) for name in opened.results}
     if not tables:
         raise UsageError(f"run {bundle.id} has no tables yet", "let it end, or start the same run again")
     wide = sheets(tables)

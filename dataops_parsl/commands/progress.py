@@ -8,6 +8,7 @@ import time
 from collections.abc import Mapping
 from typing import Any, TextIO
 
+from dataops_parsl.commands.block_states import BlockStates
 from dataops_parsl.nodes import Part
 from dataops_parsl.plan import Plan
 from dataops_parsl.stage import PER_FRAME
@@ -32,9 +33,13 @@ class Progress:
     Parameters
     ----------
     stream : text stream
+    blocks : bool
+        Show what the blocks are at too: on a cluster they wait and die.
     """
 
-    def __init__(self, stream: TextIO | None = None) -> None:
+    def __init__(self, stream: TextIO | None = None, *, blocks: bool = False) -> None:
+        self._blocks = BlockStates() if blocks else None
+        self._told: set[str] = set()
         self._stream = stream or sys.stderr
         self._live = self._stream.isatty()
         self._total: dict[str, int] = {}
@@ -57,11 +62,15 @@ class Progress:
 
     def on_event(self, event: dict[str, Any]) -> None:
         """Count what ended."""
-        stage = event["task"].partition(".")[0]
+        stage = event.get("task", "").partition(".")[0]
         if event["event"] == "submitted":
             self._first.setdefault(stage, time.monotonic())
         elif event["event"] == "lost":
             self._lost += 1
+            if event.get("outcome") == "oom":
+                self._tell(f"{event['task']}: {event['reason']}")
+        elif event["event"] == "block":
+            self._tell(self._blocks.on_event(event) if self._blocks else "")
         elif event["event"] in ("ended", "passed_over"):
             self._done[stage] = self._done.get(stage, 0) + self._size.get(event["task"], 0)
         self._draw()
@@ -74,6 +83,18 @@ class Progress:
         """Draw a last time and leave the cursor below."""
         self._draw(force=True)
 
+    def _tell(self, text: str) -> None:
+        """A line that stays, once."""
+        if not text or text in self._told:
+            return
+        self._told.add(text)
+        if self._drawn_lines:
+            self._stream.write(f"\x1b[{self._drawn_lines}A\x1b[J")
+            self._drawn_lines = 0
+        self._stream.write(f"  {text}\n")
+        self._stream.flush()
+        self._last = 0.0
+
     def _draw(self, force: bool = False) -> None:
         now = time.monotonic()
         if not self._total or (
@@ -85,15 +106,21 @@ class Progress:
             lines = [self._line(stage, now) for stage in self._total]
             if self._lost:
                 lines.append(f"  {self._lost} worker(s) lost and replaced")
+            lines += [f"  {line}" for line in self._block_lines()]
             width = shutil.get_terminal_size().columns
             up = f"\x1b[{self._drawn_lines}A" if self._drawn_lines else ""
-            self._stream.write(up + "".join(f"\x1b[2K{line[: width - 1]}\n" for line in lines))
+            # There may be fewer lines than before.
+            self._stream.write(f"{up}\x1b[J" + "".join(f"{line[: width - 1]}\n" for line in lines))
             self._drawn_lines = len(lines)
         else:
             parts = [f"{s} {self._done[s]}/{t}" for s, t in self._total.items()]
             lost = f" · {self._lost} worker(s) lost" if self._lost else ""
-            self._stream.write(f"  {' · '.join(parts)}{lost}{self._left(now)}\n")
+            blocks = "".join(f" · {line}" for line in self._block_lines())
+            self._stream.write(f"  {' · '.join(parts)}{lost}{self._left(now)}{blocks}\n")
         self._stream.flush()
+
+    def _block_lines(self) -> list[str]:
+        return self._blocks.lines() if self._blocks else []
 
     def _left(self, now: float) -> str:
         done, total = sum(self._done.values()), sum(self._total.values())

@@ -13,14 +13,16 @@ from pathlib import Path
 from typing import Any
 
 from dataops_parsl import publish, workflow
-from dataops_parsl.bundle import Bundle, abandon_stale, find_sealed, now, open_bundle
+from dataops_parsl.bundle import TRACE, Bundle, abandon_stale, find_sealed, now, open_bundle
 from dataops_parsl.commands import demo
 from dataops_parsl.commands.failures import partial_error
 from dataops_parsl.commands.progress import Progress, duration
 from dataops_parsl.commands.setting import Setting, add_config_arguments, load_setting, open_dataset
+from dataops_parsl.config import Loaded
 from dataops_parsl.engine.dispatch import Dispatcher
 from dataops_parsl.engine.executors import Pool
-from dataops_parsl.engine.sites import check_site
+from dataops_parsl.engine.groups import groups
+from dataops_parsl.engine.preflight import findings, require
 from dataops_parsl.errors import InputMissingError, InterruptedRunError, RejectedError
 from dataops_parsl.events import Events, stage_times
 from dataops_parsl.needs import Assessor, Needs, downstream
@@ -29,7 +31,9 @@ from dataops_parsl.plan import Plan, check_populations
 from dataops_parsl.provenance import run_facts
 from dataops_parsl.storage.atomic import check_root, write_json
 from dataops_parsl.storage.claims import Lease
+from dataops_parsl.storage.parts import parquet_bytes
 from dataops_parsl.storage.pixels import array_path, ensure_array
+from dataops_parsl.trace import executors, trace
 
 TRUTH, TRUTH_SCORES = "truth.txt", "truth.csv"
 MAX_ROUNDS = 8
@@ -83,13 +87,20 @@ def execute(args: argparse.Namespace) -> int:
         _say(f"Nothing to do: this result is complete in {sealed.root}")
         _show_truth(sealed)
         return 0
-    check_site(setting.config)
     needs = assessor.assess()
     if args.dry_run:
         return _dry_run(needs, plan)
+    _check_place(setting.config, needs)
     if sealed and not forced:
         return _retry_partial(setting, plan, assessor, needs, sealed)
     return _compute_and_seal(setting, plan, assessor, needs)
+
+
+def _check_place(config: Loaded, needs: Needs) -> None:
+    """Refuse a run that the site could not work for, before anything is opened."""
+    stages = list({id(p.node.stage): p.node.stage for p in needs.todo}.values())
+    if stages and config.config.site.kind == "slurm":
+        require(findings(config, groups(config, stages)))
 
 
 def _known_stages(stages: list[str], flow: workflow.Workflow) -> list[str]:
@@ -147,7 +158,7 @@ def _compute_and_seal(
     bundle, continued = open_bundle(output_root, plan.workflow.name, plan.recipe)
     if continued:
         _say(f"Continuing {bundle.root}, which was not finished")
-    progress = Progress()
+    progress = Progress(blocks=setting.config.config.site.kind == "slurm")
     with ExitStack() as stack:
         stack.enter_context(_stop_signals())
         stack.enter_context(Lease(bundle.lease))
@@ -187,6 +198,8 @@ def _publish_and_seal(
         if text:
             bundle.write_text(name, text)
     verdict = "partial" if failures else "accepted" if all(c.ok for c in checks) else "rejected"
+    attempts = trace(bundle.events, bundle.worker_logs)
+    bundle.write_table(TRACE, parquet_bytes(attempts))
     bundle.seal(
         verdict=verdict,
         notes=publish.notes(plan, tables),
@@ -194,6 +207,7 @@ def _publish_and_seal(
         failures=failures,
         parts=publish.digests(plan),
         stages=stage_times(events.ended_tasks),
+        executors=executors(bundle.events, attempts),
         rows={name: t.num_rows for name, t in tables.items()},
         wall_s=round(time.monotonic() - started, 1),
     )
@@ -234,7 +248,11 @@ def _compute(
     """Plan, run, plan again until nothing is left; returns what failed."""
     given_up: dict[Part, dict[str, Any]] = {}
     if needs.todo:
-        with Pool(setting.config, setting.config.config.workers, bundle.root / "log" / "parsl") as pool:
+        logs = bundle.root / "log"
+        stages = [node.stage for node in plan.nodes]
+        with Pool(
+            setting.config, groups(setting.config, stages), bundle.id, logs, bundle.lease, events.block
+        ) as pool:
             engine = setting.config.config.engine
             dispatcher = Dispatcher(pool, plan, events, engine.max_attempts, engine.on_failure)
             given_up = _rounds(plan, assessor, needs, dispatcher, progress)

@@ -160,7 +160,7 @@ class Slurm(Table):
     nodes_per_block: int = Field(default=1, ge=1)
     """Nodes of one SLURM job: the largest divisor of its workers that is not above it."""
 
-    launcher: Literal["simple", "single_node", "srun"] = "srun"
+    launcher: Literal["simple", "srun"] = "srun"
     """How a job starts its workers. Only "srun" reaches more than one node."""
 
     interface: str = ""

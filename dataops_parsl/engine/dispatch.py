@@ -13,12 +13,11 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from parsl.executors.high_throughput.errors import ManagerLost, WorkerLost
-
 from dataops_parsl.engine.executors import Pool
+from dataops_parsl.engine.lost import explain, is_loss
 from dataops_parsl.errors import PlaceError
 from dataops_parsl.events import Events
-from dataops_parsl.nodes import Part
+from dataops_parsl.nodes import Part, StepNode
 from dataops_parsl.plan import Plan
 from dataops_parsl.spec import spec
 from dataops_parsl.task import execute
@@ -38,9 +37,45 @@ class Round:
 
 @dataclass
 class _Attempts:
+    label: str
     number: int = 1
     lost: int = 0
+    submitted: float = 0.0
     deadly: set[int] = field(default_factory=set)
+
+
+class _Queue:
+    """The tasks of one executor: those that are ready, deepest stage first, and how many are under way."""
+
+    def __init__(self, workers: int) -> None:
+        self.workers = workers
+        # Enough that no worker waits for the driver; few, so that deeper tasks overtake soon.
+        self.window = 2 * workers + 2
+        self.flying = 0
+        self.remaining = 0
+        self._ready: dict[frozenset[str], list[tuple[int, int, int, Part]]] = {}
+
+    def __len__(self) -> int:
+        return sum(map(len, self._ready.values()))
+
+    @property
+    def hungry(self) -> bool:
+        """Whether its workers will soon have nothing to do, while there is work for them to come."""
+        at_hand = self.flying + len(self)
+        return at_hand < self.workers and self.remaining > at_hand
+
+    def push(self, part: Part, counter: int, feeds: frozenset[str]) -> None:
+        """Add a ready task, whose descendants run on the executors `feeds`."""
+        # The counter decides ties, so that parts themselves are never compared.
+        item = (-part.node.depth, part.index, counter, part)
+        heapq.heappush(self._ready.setdefault(feeds, []), item)
+
+    def pop(self, hungry: set[str]) -> Part:
+        """Take the next task: one that feeds a hungry executor, else the deepest."""
+        heaps = [(feeds, heap) for feeds, heap in self._ready.items() if heap]
+        feeding = [item for item in heaps if item[0] & hungry]
+        _, heap = min(feeding or heaps, key=lambda item: item[1][0][:3])
+        return heapq.heappop(heap)[-1]
 
 
 class Dispatcher:
@@ -62,8 +97,11 @@ class Dispatcher:
         self.max_attempts, self.on_failure = max_attempts, on_failure
         self._results: queue.SimpleQueue[tuple[Part, Any]] = queue.SimpleQueue()
         self._attempts: dict[Part, _Attempts] = {}
+        self._queues: dict[str, _Queue] = {}
         self._counter = 0
         self._checked = 0.0
+        self._labels = {n: pool.label(n.stage.name, n.stage.on_gpu) for n in plan.nodes}
+        self._feeds = _feeds(plan, self._labels)
 
     def run(
         self,
@@ -87,20 +125,16 @@ class Dispatcher:
         """
         result = Round()
         waiting, dependents = self._graph(todo)
-        ready = [self._rank(p) for p, n in waiting.items() if not n]
-        heapq.heapify(ready)
+        self._queues = {label: _Queue(workers) for label, workers in self.pool.workers.items()}
+        for part, n_sources in waiting.items():
+            self._queues[self._labels[part.node]].remaining += 1
+            if not n_sources:
+                self._make_ready(part)
         flying: set[Part] = set()
-        # Enough that no worker waits for the driver; few, so that deeper tasks overtake soon.
-        window = 2 * self.pool.workers + 2
-        while flying or (ready and not result.stopped):
-            while ready and len(flying) < window and not result.stopped:
-                part = heapq.heappop(ready)[-1]
-                if needed(part):
-                    self._submit(part, todo[part])
-                    flying.add(part)
-                else:
-                    self.events.passed_over(part)
-                    self._unlock(part, waiting, dependents, ready)
+        while flying or (any(self._queues.values()) and not result.stopped):
+            if not result.stopped:
+                self._submit_ready(todo, needed, flying, waiting, dependents)
+            self._say_demand(result.stopped)
             item = self._next() if flying else None
             if item is None:
                 continue
@@ -109,12 +143,14 @@ class Dispatcher:
             if outcome is None:  # lost: tried again
                 continue
             flying.discard(part)
-            self.events.ended(part, outcome)
-            self._attempts.pop(part, None)
+            attempts = self._attempts.pop(part)
+            self._queues[attempts.label].flying -= 1
+            self._queues[self._labels[part.node]].remaining -= 1
+            self.events.ended(part, {"attempt": attempts.number, "executor": attempts.label, **outcome})
             if outcome["status"] in ("done", "partial"):
                 finished(part)
                 result.done.append(part)
-                self._unlock(part, waiting, dependents, ready)
+                self._unlock(part, waiting, dependents)
             elif outcome["status"] == "input_missing":
                 pass  # its receipt was dropped: the next round computes the input anew
             elif outcome["status"] in ("refused", "unfit"):
@@ -127,19 +163,42 @@ class Dispatcher:
             if self.on_failure == "stop" and (outcome["failed"] or outcome["status"] == "failed"):
                 result.stopped = True
         result.blocked = _blocked(result.failed, dependents)
+        self._say_demand(stopped=True)
         return result
 
-    def _unlock(
+    def _submit_ready(
         self,
-        part: Part,
+        todo: Mapping[Part, str],
+        needed: Callable[[Part], bool],
+        flying: set[Part],
         waiting: dict[Part, int],
         dependents: Mapping[Part, list[Part]],
-        ready: list[tuple[int, int, int, Part]],
     ) -> None:
+        for line in list(self._queues.values()):
+            while line and line.flying < line.window:
+                part = line.pop({name for name, other in self._queues.items() if other.hungry})
+                if needed(part):
+                    self._submit(part, todo[part])
+                    flying.add(part)
+                else:
+                    line.remaining -= 1
+                    self.events.passed_over(part)
+                    self._unlock(part, waiting, dependents)
+
+    def _say_demand(self, stopped: bool) -> None:
+        for label, line in self._queues.items():
+            now = line.flying + (0 if stopped else len(line))
+            self.pool.demand(label, now, not stopped and line.remaining > now)
+
+    def _make_ready(self, part: Part) -> None:
+        self._counter += 1
+        self._queues[self._labels[part.node]].push(part, self._counter, self._feeds[part.node])
+
+    def _unlock(self, part: Part, waiting: dict[Part, int], dependents: Mapping[Part, list[Part]]) -> None:
         for reader in dependents.get(part, ()):
             waiting[reader] -= 1
             if not waiting[reader]:
-                heapq.heappush(ready, self._rank(reader))
+                self._make_ready(reader)
 
     def _graph(self, todo: Mapping[Part, str]) -> tuple[dict[Part, int], dict[Part, list[Part]]]:
         waiting: dict[Part, int] = {}
@@ -151,17 +210,17 @@ class Dispatcher:
                 dependents.setdefault(source, []).append(part)
         return waiting, dependents
 
-    def _rank(self, part: Part) -> tuple[int, int, int, Part]:
-        # The counter decides ties, so that parts themselves are never compared.
-        self._counter += 1
-        return (-part.node.depth, part.index, self._counter, part)
-
     def _submit(self, part: Part, reason: str) -> None:
-        attempts = self._attempts.setdefault(part, _Attempts())
+        attempts = self._attempts.get(part)
+        if attempts is None:
+            attempts = self._attempts[part] = _Attempts(self._labels[part.node])
+        self._queues[attempts.label].flying += 1
         task = spec(self.plan, part, attempt=attempts.number, deadly=attempts.deadly)
+        task["terms"] = self.pool.terms(attempts.label, part.node.stage.on_gpu)
         part.place.notes.unlink(missing_ok=True)
-        self.events.submitted(part, attempts.number, reason)
-        future = self.pool.submit(part.node.name, execute, task)
+        attempts.submitted = time.time()
+        self.events.submitted(part, attempts.number, reason, attempts.label)
+        future = self.pool.submit(attempts.label, part.node.name, execute, task)
         future.add_done_callback(lambda f, p=part: self._results.put((p, f)))
 
     def _next(self) -> tuple[Part, Any] | None:
@@ -181,26 +240,60 @@ class Dispatcher:
         error = future.exception()
         if error is None:
             return dict(future.result())
+        if not is_loss(error):
+            # A task never raises: it did not even start.
+            raise PlaceError(
+                f"{part.id} could not start on a worker: {type(error).__name__}: {error}",
+                "set site.worker_init so that the workers have the driver's environment",
+            )
         attempts = self._attempts[part]
-        reason = f"{type(error).__name__}: {error}"
-        if not isinstance(error, (WorkerLost, ManagerLost)):
-            return _failure(part, reason)
-        self.events.lost(part, attempts.number, reason)
-        # A block that ends takes its tasks with it, whatever they were at: only a worker blames a frame.
-        frame = _noted_frame(part) if isinstance(error, WorkerLost) else None
+        lost = explain(
+            error, self.pool.worker_logs, part.id, attempts.number, attempts.submitted, self.pool.cause
+        )
+        outcome = "oom" if lost.out_of_memory else "lost"
+        self.events.lost(
+            part, attempts.number, lost.reason, executor=attempts.label, outcome=outcome, **lost.facts
+        )
+        self._queues[attempts.label].flying -= 1
+        frame = _noted_frame(part) if lost.blames_frame else None
+        if lost.out_of_memory:
+            return self._with_more_memory(part, attempts, lost.reason)
         if frame is not None and frame not in attempts.deadly and attempts.number > 1:
             attempts.deadly.add(frame)
         else:
             attempts.lost += 1
         if attempts.lost >= self.max_attempts:
-            return _failure(part, f"its worker died {attempts.lost} times ({reason})")
+            return self._given_up(part, f"its worker died {attempts.lost} times ({lost.reason})")
         attempts.number += 1
-        self._submit(part, f"worker lost, attempt {attempts.number}")
+        self._submit(part, f"{outcome}: {lost.reason}")
         return None
 
+    def _with_more_memory(self, part: Part, attempts: _Attempts, reason: str) -> Outcome | None:
+        """Submit that task alone to workers with twice the memory; its failure when there are none."""
+        try:
+            label = self.pool.with_more_memory(attempts.label)
+        except PlaceError as error:
+            return self._given_up(part, f"{reason}; more cannot be had: {error.message}")
+        if label not in self._queues:
+            self._queues[label] = _Queue(self.pool.workers[label])
+        attempts.label = label
+        attempts.number += 1
+        self._submit(part, f"oom: {reason}")
+        return None
 
-def _failure(part: Part, reason: str) -> Outcome:
-    return {"id": part.id, "status": "failed", "reason": reason, "failed": {}}
+    def _given_up(self, part: Part, reason: str) -> Outcome:
+        # Counted as under way until it has ended.
+        self._queues[self._attempts[part].label].flying += 1
+        return {"id": part.id, "status": "failed", "reason": reason, "failed": {}}
+
+
+def _feeds(plan: Plan, labels: Mapping[StepNode, str]) -> dict[StepNode, frozenset[str]]:
+    """The other executors on which descendants of a node run."""
+    below: dict[StepNode, set[str]] = {node: set() for node in plan.nodes}
+    for node in sorted(plan.nodes, key=lambda n: n.depth, reverse=True):
+        for source in (s.node for sources in node.sources.values() for s in sources if s.node):
+            below[source] |= below[node] | {labels[node]}
+    return {node: frozenset(found - {labels[node]}) for node, found in below.items()}
 
 
 def _noted_frame(part: Part) -> int | None:

@@ -6,24 +6,31 @@ import contextlib
 import functools
 import logging
 import os
+import queue
 import shutil
 import signal
 import sys
 import tempfile
+import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from concurrent.futures import Future
 from pathlib import Path
 from typing import Any
 
 import parsl
+from parsl.addresses import address_by_interface
 from parsl.config import Config
 from parsl.dataflow.dflow import DataFlowKernel
 from parsl.executors import HighThroughputExecutor
+from parsl.executors.high_throughput.executor import DEFAULT_LAUNCH_CMD
 
 from dataops_parsl.config import Loaded
-from dataops_parsl.engine.sites import executor_label, provider
-from dataops_parsl.errors import PlaceError
+from dataops_parsl.engine.blocks import Blocks, Demand
+from dataops_parsl.engine.groups import Group
+from dataops_parsl.engine.local import LocalBlocks
+from dataops_parsl.engine.slurm import SlurmBlocks, cancel_leftovers, cause, refusal
+from dataops_parsl.errors import DataopsError, PlaceError
 
 # One numerical thread per worker: several make workers fight, and two ANTs runs with two threads differ.
 WORKER_ENVIRONMENT = {
@@ -35,9 +42,11 @@ WORKER_ENVIRONMENT = {
     "ANTS_RANDOM_SEED": "1",
     "PYTHONWARNINGS": "ignore",
 }
-MAX_RESTARTS = 2
-CONNECT_S = 60
+LOCAL_CONNECT_S = 60.0
 """A local block that has not connected after so long, or whose workers are gone, is started again."""
+STEP_S = 0.5
+GONE_AFTER_S = 45.0
+"""How long the end of a run waits for its jobs to be over; SLURM itself kills them after its KillWait."""
 
 
 class Pool:
@@ -46,61 +55,64 @@ class Pool:
     Parameters
     ----------
     config : Loaded
-    workers : int
-        Ceiling of workers.
+    groups : sequence of Group
+        The executors that the run needs; see `groups.groups`.
+    run_id : str
+        Names the jobs.
     run_dir : Path
-        Where Parsl writes its logs.
+        Where Parsl, the blocks and the workers write their logs: ``parsl/``, ``blocks/``, ``workers/``.
+    lease : Path
+        The run's sign of life.
+    report : callable
+        Told what becomes of blocks: (executor, block, job id, state, facts).
     """
 
-    def __init__(self, config: Loaded, workers: int, run_dir: Path) -> None:
-        self.workers = workers
-        self._config, self._run_dir = config, run_dir
+    def __init__(
+        self,
+        config: Loaded,
+        groups: Sequence[Group],
+        run_id: str,
+        run_dir: Path,
+        lease: Path,
+        report: Callable[..., None],
+    ) -> None:
+        self._config, self._groups = config, {g.label: g for g in groups}
+        self._run_id, self._run_dir, self._lease, self._report = run_id, run_dir, lease, report
         self._dfk: DataFlowKernel | None = None
-        self._executor: HighThroughputExecutor | None = None
-        self._apps: dict[str, Callable[..., Future[Any]]] = {}
-        self._disconnected_since: float | None = None
-        self._restarts = 0
+        self._blocks: dict[str, Blocks] = {}
+        self._apps: dict[tuple[str, str], Callable[..., Future[Any]]] = {}
+        self._said: queue.SimpleQueue[tuple[tuple[Any, ...], dict[str, Any]]] = queue.SimpleQueue()
+        self._problem: DataopsError | None = None
+        self._stopping = threading.Event()
+        self._keeper = threading.Thread(target=self._keep, daemon=True, name="blocks")
+
+    @property
+    def is_local(self) -> bool:
+        """Whether the workers are processes of this machine."""
+        return self._config.config.site.kind == "local"
+
+    # --- start and stop
 
     def __enter__(self) -> Pool:
         logging.getLogger("parsl").propagate = False
-        environment = {
-            **WORKER_ENVIRONMENT,
-            # The pool reads it as the number of cores: else it starts no more workers than the host has.
-            "PARSL_CORES": str(self.workers),
-            # interchange.py and process_worker_pool.py lie beside the interpreter.
-            "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ.get('PATH', '')}",
-        }
-        os.environ.update(environment)
+        # interchange.py and process_worker_pool.py lie beside the interpreter.
+        path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ.get('PATH', '')}"
+        os.environ.update({**WORKER_ENVIRONMENT, "PATH": path})
         # What killed workers leave behind goes with the run. Under the system's own folder, since paths of
         # sockets must be short.
         self._temporary = tempfile.mkdtemp(prefix="dataops-")
         self._kept_temporary = os.environ.get("TMPDIR")
         os.environ["TMPDIR"] = self._temporary
-        engine = self._config.config.engine
-        self._executor = HighThroughputExecutor(
-            label=executor_label(self._config),
-            provider=provider(self._config),
-            address="127.0.0.1",
-            max_workers_per_node=self.workers,
-            cores_per_worker=1,
-            prefetch_capacity=0,
-            heartbeat_period=engine.heartbeat_s,
-            heartbeat_threshold=engine.lost_after_s,
-            poll_period=10,
-            interchange_launch_cmd=_interchange_command(),
-            block_error_handler=False,
-            encrypted=False,
-            worker_logdir_root=str(self._run_dir),
-        )
+        if not self.is_local:
+            cancel_leftovers(self._job_prefix)
         try:
+            executors = [self._executor(group) for group in self._groups.values()]
             self._dfk = DataFlowKernel(
                 Config(
-                    executors=[self._executor],
+                    executors=executors,
                     strategy="none",
-                    # Blocks are first started at this poll.
-                    strategy_period=0.5,
                     retries=0,
-                    run_dir=str(self._run_dir),
+                    run_dir=str(self._run_dir / "parsl"),
                     usage_tracking=0,
                     initialize_logging=True,
                 )
@@ -109,7 +121,7 @@ class Pool:
             raise PlaceError(
                 f"the workers could not be started: {error}", f"see {self._run_dir} for Parsl's own log"
             ) from error
-        self._started = time.monotonic()
+        self._keeper.start()
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -117,79 +129,213 @@ class Pool:
             return
         # A second Ctrl-C must not leave processes behind.
         with _signals_ignored():
-            processes = self._block_groups()
+            self._stopping.set()
+            # An sbatch may be under way: its job must be known before all are cancelled. Without an
+            # interchange the thread waits for it in vain.
+            self._keeper.join(30 if self._dead_interchange() is None else 2)
+            for blocks in self._blocks.values():
+                blocks.stop()
             self._dfk.cleanup()
-            for group in processes:
-                with contextlib.suppress(ProcessLookupError, PermissionError):
-                    os.killpg(group, signal.SIGKILL)
+            self._wait_until_gone()
+            if not self.is_local:
+                cancel_leftovers(self._job_prefix)
+            self._drain_reports()
             shutil.rmtree(self._temporary, ignore_errors=True)
+            for keys in (self._run_dir / "parsl").glob("*/*/certificates"):
+                shutil.rmtree(keys, ignore_errors=True)
         os.environ.pop("TMPDIR")
         if self._kept_temporary is not None:
             os.environ["TMPDIR"] = self._kept_temporary
         self._dfk = None
 
-    def submit(
-        self, name: str, function: Callable[[dict[str, Any]], dict[str, Any]], task: dict[str, Any]
-    ) -> Any:
-        """Submit one task as a Parsl python_app of this name; returns its future."""
-        if name not in self._apps:
-            app = _named(function, name)
-            self._apps[name] = parsl.python_app(
-                app, data_flow_kernel=self._dfk, executors=[executor_label(self._config)], cache=False
-            )
-        return self._apps[name](task)
+    def _wait_until_gone(self) -> None:
+        """Until no job of the run is left; a few questions to squeue, ever farther apart."""
+        end, pause = time.monotonic() + GONE_AFTER_S, 0.2
+        for blocks in self._blocks.values():
+            if isinstance(blocks.provider, LocalBlocks):
+                blocks.provider.kill()
+            while not blocks.gone() and time.monotonic() < end:
+                time.sleep(pause)
+                pause = min(2 * pause, 10.0)
+                blocks.stop()
+            blocks.report_left()
 
-    def check(self) -> None:
-        """Mend what Parsl does not notice: called about once a second.
+    @property
+    def _job_prefix(self) -> str:
+        return f"dataops-{self._run_id}-"
+
+    def _executor(self, group: Group) -> HighThroughputExecutor:
+        engine, site = self._config.config.engine, self._config.config.site
+        environment = {
+            **WORKER_ENVIRONMENT,
+            # The pool reads it as the number of cores: else it starts no more workers than the host has.
+            "PARSL_CORES": str(group.workers_per_node),
+        }
+        drain_s: int | None = None
+        if self.is_local:
+            provider: SlurmBlocks | LocalBlocks = LocalBlocks(self._config, environment)
+            address: str | None = "127.0.0.1"
+            connect_s, idle_s = LOCAL_CONNECT_S, float("inf")
+        else:
+            folder = self._run_dir / "blocks" / group.label
+            name = self._job_prefix + group.label
+            provider = SlurmBlocks(self._config, group, name, folder, environment, self._lease)
+            address = address_by_interface(site.slurm.interface) if site.slurm.interface else None
+            connect_s, idle_s = site.slurm.connect_s, site.slurm.idle_s
+            walltime_s = group.walltime_min * 60
+            drain_s = int(walltime_s - min(site.slurm.drain_min * 60, walltime_s / 2))
+        executor = HighThroughputExecutor(
+            label=group.label,
+            provider=provider,
+            address=address,
+            launch_cmd=_launch_command(group, site.worker_prefix),
+            max_workers_per_node=group.workers_per_node,
+            cores_per_worker=1,
+            prefetch_capacity=0,
+            heartbeat_period=engine.heartbeat_s,
+            heartbeat_threshold=engine.lost_after_s,
+            drain_period=drain_s,
+            poll_period=10,
+            interchange_launch_cmd=_interchange_command(),
+            block_error_handler=False,
+            # The network of a cluster has other users.
+            encrypted=not self.is_local,
+            worker_logdir_root=str(self._run_dir / "parsl"),
+        )
+        self._blocks[group.label] = Blocks(group, executor, provider, connect_s, idle_s, self._queue_report)
+        return executor
+
+    # --- work
+
+    def label(self, stage: str, on_gpu: bool) -> str:
+        """The executor of a stage."""
+        return next(g.label for g in self._groups.values() if (stage, on_gpu) in g.serves)
+
+    @property
+    def workers(self) -> dict[str, int]:
+        """Ceiling of workers of each executor."""
+        return {label: group.workers for label, group in self._groups.items()}
+
+    def submit(
+        self,
+        label: str,
+        name: str,
+        function: Callable[[dict[str, Any]], dict[str, Any]],
+        task: dict[str, Any],
+    ) -> Any:
+        """Submit one task as a Parsl python_app of this name to an executor; returns its future."""
+        if (label, name) not in self._apps:
+            app = _named(function, name)
+            self._apps[label, name] = parsl.python_app(
+                app, data_flow_kernel=self._dfk, executors=[label], cache=False
+            )
+        return self._apps[label, name](task)
+
+    def terms(self, label: str, on_gpu: bool) -> dict[str, Any]:
+        """What a worker of an executor has to keep to for a stage, and where it says what it does."""
+        group, site = self._groups[label], self._config.config.site
+        return {
+            "log_dir": str(self._run_dir / "workers"),
+            "executor": label,
+            "mem_gb": group.mem_gb,
+            "check_gpu": on_gpu and not self.is_local,
+            "min_gpu_mem_gb": site.min_gpu_mem_gb,
+            "allow_small_gpu": site.allow_small_gpu,
+        }
+
+    @property
+    def worker_logs(self) -> Path:
+        """Where the workers say what they do."""
+        return self._run_dir / "workers"
+
+    def demand(self, label: str, now: int, later: bool) -> None:
+        """Say how many tasks could run on an executor, and whether more may come."""
+        self._blocks[label].demand = Demand(now, later)
+
+    def with_more_memory(self, label: str) -> str:
+        """The executor for a task that needed more than a worker of this one may have: twice as much.
+
+        It is started when there is none yet.
 
         Raises
         ------
         PlaceError
-            When the interchange is dead, or no worker connects although blocks were started again.
+            When no node has so much.
         """
-        assert self._executor is not None
-        process = getattr(self._executor, "interchange_proc", None)
-        if process is not None and process.poll() is not None:
+        group = self._groups[label]
+        larger = group.with_memory(2 * group.mem_gb)
+        if larger.label not in self._groups:
+            if words := refusal(self._config, larger):
+                raise PlaceError(f"sbatch refuses {larger.mem_gb:g} GB a worker: {words}")
+            assert self._dfk is not None
+            self._groups[larger.label] = larger
+            self._dfk.add_executors([self._executor(larger)])
+        return larger.label
+
+    def cause(self, job_id: str) -> str:
+        """Why a block ended or what it is at, in SLURM's words; empty on a single machine."""
+        return "" if self.is_local or not job_id else cause(job_id)
+
+    # --- watching
+
+    def check(self) -> None:
+        """Pass on what became of blocks, and raise what stops the run: called about once a second.
+
+        Raises
+        ------
+        PlaceError
+            When an interchange is dead, or no worker connects although blocks were started again.
+        """
+        self._drain_reports()
+        if self._problem is not None:
+            raise self._problem
+        if label := self._dead_interchange():
             raise PlaceError(
-                "Parsl's interchange process died, so results cannot come back",
-                f"run the same command again; its log is in {self._run_dir}",
+                f"Parsl's interchange process of {label} died, so results cannot come back",
+                f"run the same command again; its log is in {self._run_dir / 'parsl'}",
             )
-        now = time.monotonic()
-        if not self._blocks_ended():
-            if self._executor.connected_managers():
-                self._disconnected_since = None
-                return
-            self._disconnected_since = self._disconnected_since or now
-            if now - self._disconnected_since < CONNECT_S:
-                return
-        if self._restarts >= MAX_RESTARTS:
-            raise PlaceError(
-                f"no workers: the block ended or did not connect, {MAX_RESTARTS + 1} times",
-                f"see the block's output in {self._run_dir}: {self._block_tail()}",
-            )
-        self._restarts += 1
-        self._disconnected_since = now
-        self._executor.scale_out_facade(1)
 
-    def _blocks_ended(self) -> bool:
-        """Whether every block is known to be over: then there is nothing to wait for."""
-        assert self._executor is not None
-        blocks = list(self._executor.provider.resources)
-        return bool(blocks) and all(s.terminal for s in self._executor.provider.status(blocks))
+    def _dead_interchange(self) -> str | None:
+        """The executor whose interchange has died, if one has."""
+        for label, blocks in list(self._blocks.items()):
+            process = getattr(blocks.executor, "interchange_proc", None)
+            if process is not None and process.poll() is not None:
+                return label
+        return None
 
-    def _block_tail(self) -> str:
-        files = sorted(self._run_dir.rglob("*.err"), key=lambda p: p.stat().st_mtime)
-        text = files[-1].read_text(errors="replace").strip().splitlines() if files else []
-        return " | ".join(text[-3:]) or "no output"
+    def _keep(self) -> None:
+        """In a thread of its own: commands of SLURM may take seconds, and results must not wait for them."""
+        while not self._stopping.wait(STEP_S):
+            for blocks in list(self._blocks.values()):
+                if self._stopping.is_set() or getattr(blocks.executor, "interchange_proc", None) is None:
+                    continue
+                try:
+                    blocks.step()
+                except DataopsError as error:
+                    self._problem = self._problem or error
+                except Exception as error:  # a bug here must end the run, not leave it waiting
+                    self._problem = self._problem or DataopsError(f"keeping blocks failed: {error!r}")
 
-    def _block_groups(self) -> list[int]:
-        assert self._executor is not None
-        resources = getattr(self._executor.provider, "resources", {})
-        groups = []
-        for job in resources.values():
-            with contextlib.suppress(ProcessLookupError, KeyError):
-                groups.append(os.getpgid(job["remote_pid"]))
-        return [g for g in groups if g != os.getpgrp()]
+    def _queue_report(self, *words: Any, **facts: Any) -> None:
+        self._said.put((words, facts))
+
+    def _drain_reports(self) -> None:
+        with contextlib.suppress(queue.Empty):
+            while True:
+                words, facts = self._said.get_nowait()
+                self._report(*words, **facts)
+
+
+def _launch_command(group: Group, prefix: str) -> str:
+    """Parsl's command for a node's workers.
+
+    One worker a node takes the device that SLURM gave the job. Of several, each takes one of those that the
+    job sees there: numbering them ourselves would put every one-GPU job of a node onto device 0.
+    """
+    command = DEFAULT_LAUNCH_CMD
+    if group.gres and group.workers_per_node > 1:
+        command = command.replace("{accelerators}", "$(echo $CUDA_VISIBLE_DEVICES | tr , ' ')")
+    return f"{prefix} {command}" if prefix else command
 
 
 def _named(function: Callable[..., Any], name: str) -> Callable[..., Any]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import tomllib
 from collections.abc import Mapping
 from pathlib import Path
@@ -10,6 +11,9 @@ import pytest
 from pydantic import Field
 
 from dataops_parsl.config import load, site_files, write_default
+from dataops_parsl.config.layers import known_keys
+from dataops_parsl.config.models import Resources, Settings
+from dataops_parsl.config.words import dotted
 from dataops_parsl.stage import Stage
 from tests.config.config_toys import STAGES, Contact, Project
 
@@ -111,14 +115,63 @@ def test_tables_within_stages_are_tables(project: Project) -> None:
     assert loaded.stage(Nested).inner == Contact(radius_um=3)
 
 
-@pytest.mark.parametrize("name", ["laptop", "slurm"])
-def test_the_sites_of_the_project_load(name: str, project: Project) -> None:
+@pytest.mark.parametrize(
+    ("name", "kind", "gres"),
+    [
+        ("laptop", "local", ""),
+        ("slurm", "slurm", "gpu:a100-pcie-40gb:1"),
+        ("bmrc", "slurm", "gpu:a100-pcie-40gb:1"),
+    ],
+)
+def test_the_sites_of_the_project_load(name: str, kind: str, gres: str, project: Project) -> None:
+    class Cellpose(Stage):
+        name = "cellpose"
+
+    class RegisterDenoise(Stage):
+        name = "register_denoise"
+
+    source = SOURCE / "configs" / "sites" / f"{name}.toml"
+    project.write(f"configs/sites/{name}.toml", source.read_text(encoding="utf-8"))
+    loaded = load(project.root, stage_classes=[Cellpose, RegisterDenoise], site=name)
+    assert loaded.config.site.kind == kind
+    assert loaded.resources("cellpose").gres == gres
+    assert loaded.resources("register_denoise").gres == ""
+    assert name in site_files(SOURCE)
+
+
+@pytest.mark.parametrize("name", ["slurm", "bmrc"])
+def test_a_site_knows_the_memory_of_the_cards_that_it_asks_for(name: str, project: Project) -> None:
     class Cellpose(Stage):
         name = "cellpose"
 
     source = SOURCE / "configs" / "sites" / f"{name}.toml"
     project.write(f"configs/sites/{name}.toml", source.read_text(encoding="utf-8"))
-    loaded = load(project.root, stage_classes=[Cellpose], site=name)
-    assert loaded.config.site.kind == {"laptop": "local", "slurm": "slurm"}[name]
-    assert (loaded.resources("cellpose").gres == "gpu:1") == (name == "slurm")
-    assert name in site_files(SOURCE)
+    site = load(project.root, stage_classes=[Cellpose], site=name).config.site
+    assert site.slurm.card_mem_gb("a100-pcie-40gb") == 40
+    assert site.slurm.card_mem_gb("abacus") is None
+    known = {entry.split()[0] for entry in site.slurm.gpu_mem_gb}
+    assert any((site.slurm.card_mem_gb(card) or 0) < site.min_gpu_mem_gb for card in known)
+
+
+def test_lines_that_are_commented_out_in_a_site_are_examples_that_load(project: Project) -> None:
+    class Cellpose(Stage):
+        name = "cellpose"
+
+    class RegisterDenoise(Stage):
+        name = "register_denoise"
+
+    text = (SOURCE / "configs" / "sites" / "bmrc.toml").read_text(encoding="utf-8")
+    lines = [re.sub(r"^# (?=\[[a-z]|[a-z_]+ = )", "", line) for line in text.splitlines()]
+    project.write("configs/sites/bmrc.toml", "\n".join(lines))
+    loaded = load(project.root, stage_classes=[Cellpose, RegisterDenoise], site="bmrc")
+    assert loaded.resources("register_denoise").partition == "long"
+    assert loaded.resources("cellpose").cores == 4
+
+
+def test_keys_that_the_page_about_slurm_names_exist() -> None:
+    text = (SOURCE / "docs" / "slurm.md").read_text(encoding="utf-8")
+    named = set(re.findall(r"`((?:site|paths|engine)\.[a-z_.]+|resources\.<stage>\.[a-z_]+)\b", text))
+    assert len(named) > 10
+    known = {dotted(key) for key in known_keys(Settings).leaves()}
+    known |= {f"resources.<stage>.{name}" for name in Resources.model_fields}
+    assert named - known == set()

@@ -49,7 +49,8 @@ DATASET = "data/datasets/demo/dataset.toml"
         ),
         (
             "[resources.contact]\ncpus = 1",
-            "resources.contact.cpus is not a known key; there are cores, mem_gb, walltime_min, gres",
+            "resources.contact.cpus is not a known key; there are cores, mem_gb, walltime_min, gres, "
+            "force_gres, partition",
         ),
         (
             "[site.slurm]\npartitions = 'x'",
@@ -129,6 +130,21 @@ DATASET = "data/datasets/demo/dataset.toml"
             "[resources.contact]\ngres = 'gpu:a100:one:2'",
             'resources.contact.gres must be text like "gpu:a100:1", is "gpu:a100:one:2"',
         ),
+        (
+            "[resources.contact]\ngres = 'gpu:a100:0'",
+            'resources.contact.gres must be text like "gpu:a100:1", is "gpu:a100:0"',
+        ),
+        ("[resources.contact]\nforce_gres = 1", "resources.contact.force_gres must be true or false, is 1"),
+        (
+            "[site.slurm]\ngpu_workers_per_block = 0",
+            "site.slurm.gpu_workers_per_block must be a whole number of at least 1, is 0",
+        ),
+        ("[site.slurm]\npoll_s = 0", "site.slurm.poll_s must be a number greater than 0, is 0"),
+        ("[site]\nmin_gpu_mem_gb = -1", "site.min_gpu_mem_gb must be a number of at least 0, is -1"),
+        (
+            "[site.slurm]\nlauncher = 'mpi'",
+            'site.slurm.launcher must be "simple" or "srun", is "mpi"',
+        ),
         ("[paths]\ndata_root = ''", 'paths.data_root must be text, not empty, is ""'),
         (
             "[dataset]\nname = '../x'",
@@ -147,6 +163,22 @@ DATASET = "data/datasets/demo/dataset.toml"
         (
             "[site.slurm]\nextra = ['-A lab']",
             "site.slurm.extra: '-A lab' has a key of its own: set site.slurm.account",
+        ),
+        (
+            "[site.slurm]\nextra = ['-phigh']",
+            "site.slurm.extra: '-phigh' has a key of its own: set site.slurm.partition",
+        ),
+        (
+            "[site.slurm]\nextra = ['--gres=gpu:1']",
+            "site.slurm.extra: '--gres=gpu:1' has a key of its own: set resources.<stage>.gres",
+        ),
+        (
+            "[site.slurm]\nextra = ['--requeue']",
+            "site.slurm.extra: '--requeue' is the engine's: a lost block is replaced by a new one",
+        ),
+        (
+            "[site.slurm]\nextra = ['-J mine']",
+            "site.slurm.extra: '-J mine' is the engine's: jobs are named after their run",
         ),
         (
             "[site.slurm]\nextra = ['exclusive']",

@@ -1,0 +1,65 @@
+"""The provider of a single machine: one block, whose workers are processes here."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import shlex
+import signal
+from collections.abc import Sequence
+from typing import Any
+
+from parsl.jobs.states import JobState
+from parsl.launchers import SimpleLauncher
+from parsl.providers import LocalProvider
+
+from dataops_parsl.config import Loaded
+from dataops_parsl.engine.slurm import Job
+
+_WORDS = {JobState.RUNNING: "RUNNING", JobState.PENDING: "PENDING", JobState.COMPLETED: "COMPLETED"}
+
+
+class LocalBlocks(LocalProvider):  # type: ignore[misc] # Parsl has no types
+    """Parsl's local provider, seen as `SlurmBlocks` is."""
+
+    def __init__(self, config: Loaded, environment: dict[str, str]) -> None:
+        exports = [f"export {name}={shlex.quote(value)}" for name, value in environment.items()]
+        super().__init__(
+            init_blocks=0,
+            min_blocks=0,
+            max_blocks=1,
+            launcher=SimpleLauncher(),
+            worker_init="\n".join([*exports, config.config.site.worker_init]),
+        )
+        self.jobs: dict[str, Job] = {}
+        self.refused = ""
+        self.silent_since: float | None = None
+
+    # Parsl's poller leaves this executor alone: `Blocks` asks.
+    status_polling_interval = 0
+
+    def submit(self, command: str, tasks_per_node: int, job_name: str = "") -> str:
+        """Start the block; its id is a process id."""
+        job_id = str(super().submit(command, tasks_per_node, job_name))
+        self.jobs[job_id] = Job("PENDING")
+        return job_id
+
+    def refresh(self, *, now: bool = False) -> None:
+        """Look which blocks still run."""
+        del now  # looking costs nothing, so it is never too early
+        ids = list(self.resources)
+        for job_id, status in zip(ids, self.status(ids), strict=True):
+            self.jobs[str(job_id)] = Job(_WORDS.get(status.state, "FAILED"), status.message or "")
+
+    def kill(self) -> None:
+        """End every process of the blocks, whatever it is at."""
+        for job in self.resources.values():
+            with contextlib.suppress(ProcessLookupError, PermissionError, KeyError):
+                group = os.getpgid(job["remote_pid"])
+                if group != os.getpgrp():
+                    os.killpg(group, signal.SIGKILL)
+
+    def cancel(self, job_ids: Sequence[Any]) -> Any:
+        """End blocks; those that are over are left alone."""
+        super().cancel([j for j in job_ids if not self.resources[j]["status"].terminal])
+        return [True] * len(job_ids)
