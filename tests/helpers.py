@@ -7,7 +7,7 @@ import shutil
 import subprocess
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -31,14 +31,20 @@ targets_alone,B1,targets alone,negative,1
 """A ``plate.csv`` for a co-culture and its control."""
 
 
+MARK = "DATAOPS_TEST_PROJECT"
+"""Names the project in the environment of its commands and of all that they start."""
+
+
 class Driver:
     """A run in the background; what it prints goes to a file, so that it never waits for a reader."""
 
-    def __init__(self, command: list[str], output: Path) -> None:
+    def __init__(
+        self, command: list[str], output: Path, environment: Mapping[str, str] | None = None
+    ) -> None:
         self._output = output
         with open(output, "w") as file:
             self._process = subprocess.Popen(
-                command, stdout=file, stderr=subprocess.STDOUT, start_new_session=True
+                command, stdout=file, stderr=subprocess.STDOUT, start_new_session=True, env=environment
             )
         self.pid = self._process.pid
 
@@ -62,8 +68,14 @@ class Project:
         """The command line."""
         return [sys.executable, "-m", "dataops_parsl", *arguments, "--project", str(self.root)]
 
+    @property
+    def _marked(self) -> dict[str, str]:
+        # SPT_NOENV: else Parsl's interchange wipes its environment when it renames itself.
+        return {**os.environ, MARK: str(self.root), "SPT_NOENV": "1"}
+
     def run(self, *arguments: str, expect: int = 0, **options: Any) -> str:
         """Run to the end and return what was printed; the exit code must be `expect`."""
+        options.setdefault("env", self._marked)
         done = subprocess.run(
             self.command(*arguments), capture_output=True, text=True, timeout=300, check=False, **options
         )
@@ -74,9 +86,8 @@ class Project:
 
     def start(self, *arguments: str) -> Driver:
         """Start in the background, in a process group of its own."""
-        return Driver(
-            self.command(*arguments), self.root / f"driver-{len(list(self.root.glob('driver-*')))}.out"
-        )
+        output = self.root / f"driver-{len(list(self.root.glob('driver-*')))}.out"
+        return Driver(self.command(*arguments), output, self._marked)
 
     def bundles(self, workflow: str = "cytotoxicity") -> list[Path]:
         """Bundles, oldest first."""
@@ -117,10 +128,13 @@ def same_tables(one: dict[str, Any], other: dict[str, Any]) -> bool:
 
 
 def processes_of(project: Path) -> list[psutil.Process]:
-    """Living processes whose command line or working files name the project."""
+    """Living processes whose command line or working directory names the project, or whose driver did.
+
+    Parsl's interchange renames itself, so that its command line says nothing: its environment does.
+    """
     found = []
-    for process in psutil.process_iter(["pid", "cmdline", "status"]):
-        words = " ".join(process.info["cmdline"] or [])
+    for process in psutil.process_iter(["pid", "cmdline", "environ", "status"]):
+        words = " ".join([*(process.info["cmdline"] or []), (process.info["environ"] or {}).get(MARK, "")])
         if (
             str(project) in words
             and process.info["status"] != psutil.STATUS_ZOMBIE

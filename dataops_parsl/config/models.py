@@ -47,6 +47,13 @@ _SET = {
 }
 
 
+def _meant(word: str, options: Mapping[str, str]) -> str:
+    """The option that a word of sbatch's command line stands for, or an empty text."""
+    if word in options or not word.startswith("--"):
+        return word if word in options else ""
+    return next((option for option in options if option.startswith(word)), "")
+
+
 class Table(BaseModel):
     """Base of all tables: frozen, unknown keys refused."""
 
@@ -147,7 +154,10 @@ class Slurm(Table):
     """Quality of service."""
 
     constraint: str = ""
-    """Features that nodes must have, such as "a100". Results are bit-equal on one CPU type."""
+    """Features that the nodes of blocks without a gres must have: results are bit-equal on one CPU type."""
+
+    gpu_constraint: str = ""
+    """Features that the nodes of blocks with a gres must have."""
 
     workers_per_block: int = Field(default=1, ge=1)
     """Workers of one SLURM job, over all its nodes: the largest divisor of the number of workers that is
@@ -200,10 +210,11 @@ class Slurm(Table):
                 raise ValueError(f"{option!r} is no option of sbatch: it must start with '-'")
             word = option.replace("=", " ").split()[0]
             word = word if word.startswith("--") else word[:2]
-            if word in _OWNED:
-                raise ValueError(f"{option!r} has a key of its own: set {_OWNED[word]}")
-            if word in _SET:
-                raise ValueError(f"{option!r} is the engine's: {_SET[word]}")
+            # sbatch takes the beginning of a long option for the whole.
+            if key := _meant(word, _OWNED):
+                raise ValueError(f"{option!r} has a key of its own: set {_OWNED[key]}")
+            if key := _meant(word, _SET):
+                raise ValueError(f"{option!r} is the engine's: {_SET[key]}")
         return extra
 
     @model_validator(mode="after")

@@ -273,7 +273,7 @@ class Dispatcher:
         try:
             label = self.pool.with_more_memory(attempts.label)
         except PlaceError as error:
-            return self._given_up(part, f"{reason}; more cannot be had: {error.message}")
+            return self._given_up(part, f"{reason}; {error.message}")
         if label not in self._queues:
             self._queues[label] = _Queue(self.pool.workers[label])
         attempts.label = label

@@ -27,9 +27,10 @@ from parsl.executors.high_throughput.executor import DEFAULT_LAUNCH_CMD
 
 from dataops_parsl.config import Loaded
 from dataops_parsl.engine.blocks import Blocks, Demand
+from dataops_parsl.engine.fitness import shortage
 from dataops_parsl.engine.groups import Group
 from dataops_parsl.engine.local import LocalBlocks
-from dataops_parsl.engine.slurm import SlurmBlocks, cancel_leftovers, cause, refusal
+from dataops_parsl.engine.slurm import SlurmBlocks, cancel_leftovers, cause
 from dataops_parsl.errors import DataopsError, PlaceError
 
 # One numerical thread per worker: several make workers fight, and two ANTs runs with two threads differ.
@@ -264,12 +265,14 @@ class Pool:
         """
         group = self._groups[label]
         larger = group.with_memory(2 * group.mem_gb)
-        if larger.label not in self._groups:
-            if words := refusal(self._config, larger):
-                raise PlaceError(f"sbatch refuses {larger.mem_gb:g} GB a worker: {words}")
-            assert self._dfk is not None
-            self._groups[larger.label] = larger
-            self._dfk.add_executors([self._executor(larger)])
+        for known in self._groups.values():
+            if known.share == larger.share:
+                return known.label
+        if words := shortage(self._config, larger):
+            raise PlaceError(f"{larger.mem_gb:g} GB a worker cannot be had: {words}")
+        assert self._dfk is not None
+        self._groups[larger.label] = larger
+        self._dfk.add_executors([self._executor(larger)])
         return larger.label
 
     def cause(self, job_id: str) -> str:

@@ -28,7 +28,7 @@ _REMEDIES = (
     ("partition", "name one that you may use in {partition}: `sinfo -s` lists them"),
     ("account", "set site.slurm.account: `sacctmgr show associations user=$USER` lists yours"),
     ("qos", "set site.slurm.qos: `sacctmgr show associations user=$USER` lists yours"),
-    ("feature", "set site.slurm.constraint to features that `sinfo -o '%P %f'` lists"),
+    ("feature", "set site.slurm.constraint (gpu_constraint with a gres) to features that `sinfo -o '%P %f'` lists"),
     ("node name", "correct site.slurm.extra: `sinfo -N` lists the nodes"),
     ("option", "correct site.slurm.extra"),
     ("node", "ask for less ({cores}, {memory}, {gres}), or name another partition in {partition}"),
@@ -60,6 +60,15 @@ def cluster(config: Loaded, groups: Sequence[Group]) -> list[Finding]:
             return [*found, _away(f"{group.label}: sbatch", answer)]
         found.append(_accepted(config, group, answer, away=any(AWAY in f.found for f in block)))
     return found
+
+
+def shortage(config: Loaded, group: Group) -> str:
+    """Why no node could ever hold a block of this group, in words; empty where one could, or none can say."""
+    answer = command(QUESTION, ANSWER_S)
+    if answer.code:
+        return ""
+    found = Block(config, group, parse(answer.out)).findings()
+    return "; ".join(f.found for f in found if not f.ok)
 
 
 def _commands() -> Finding:

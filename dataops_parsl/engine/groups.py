@@ -74,9 +74,14 @@ class Group:
         name, count = _gres(self.gres)
         return f"{name}:{count * self.workers_per_node}"
 
+    @property
+    def share(self) -> tuple[str, int, float, int, str]:
+        """What is asked for a worker: groups for which it is equal are one."""
+        return (self.partition, self.cores, self.mem_gb, self.walltime_min, self.gres)
+
     def with_memory(self, mem_gb: float) -> Group:
         """The same with another share of memory: for a task that needed more."""
-        return replace(self, mem_gb=mem_gb, label=_label(self.partition, self.gres, self.cores, mem_gb))
+        return replace(self, mem_gb=mem_gb, label=f"{self.label}_with_{mem_gb:g}gb", serves=())
 
 
 def largest_divisor(n: int, ceiling: int) -> int:
@@ -101,9 +106,8 @@ def groups(config: Loaded, stages: Iterable[Stage]) -> list[Group]:
     found: dict[tuple[object, ...], Group] = {}
     for kind, stage in kinds.items():
         group = _group(config, stage, workers)
-        same = (group.partition, group.cores, group.mem_gb, group.walltime_min, group.gres)
-        known = found.get(same, group)
-        found[same] = replace(known, serves=(*known.serves, kind))
+        known = found.get(group.share, group)
+        found[group.share] = replace(known, serves=(*known.serves, kind))
     return _distinct(list(found.values()))
 
 

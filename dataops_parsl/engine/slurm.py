@@ -77,12 +77,20 @@ def command(words: Sequence[str], timeout_s: float = 20.0) -> Answer:
     }
     try:
         done = subprocess.run(
-            words, capture_output=True, text=True, timeout=timeout_s, check=False, env=kept, errors="replace"
+            words,
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            text=True,
+            timeout=timeout_s,
+            check=False,
+            env=kept,
+            errors="replace",
         )
     except FileNotFoundError:
         return Answer(127, "", f"{words[0]} was not found on the PATH")
-    except subprocess.TimeoutExpired:
-        return Answer(124, "", f"{words[0]} timed out after {timeout_s:g} s")
+    except subprocess.TimeoutExpired as error:
+        said = (error.stderr or b"").decode(errors="replace").strip().splitlines()[-1:]
+        return Answer(124, "", ": ".join([f"{words[0]} timed out after {timeout_s:g} s", *said]))
     return Answer(done.returncode, done.stdout.strip(), done.stderr.strip())
 
 
@@ -94,7 +102,7 @@ def options(config: Loaded, group: Group) -> list[str]:
         "--partition": group.partition,
         "--account": slurm.account,
         "--qos": slurm.qos,
-        "--constraint": slurm.constraint,
+        "--constraint": slurm.gpu_constraint if group.gres else slurm.constraint,
         "--gres": group.node_gres,
         "--nodes": str(group.nodes_per_block),
         "--ntasks-per-node": "1",
@@ -103,15 +111,6 @@ def options(config: Loaded, group: Group) -> list[str]:
         "--time": str(group.walltime_min),
     }
     return [f"{name}={value}" for name, value in given.items() if value] + ["--no-requeue", *slurm.extra]
-
-
-def refusal(config: Loaded, group: Group) -> str:
-    """Why sbatch would refuse a block of this group, in its words; empty where it would not.
-
-    ``sbatch --test-only`` submits nothing.
-    """
-    answer = command(["sbatch", "--test-only", *options(config, group), "--wrap=true"], 10)
-    return answer.words if answer.code else ""
 
 
 @dataclass

@@ -62,6 +62,11 @@ class Cellpose(Stage):
     high_percentile: float = Field(99.8, gt=0, le=100)
     """Percentile of the sample frames that becomes 1."""
 
+    @property
+    def on_gpu(self) -> bool:
+        """cpsam alone computes on a GPU."""
+        return self.backend == "cpsam"
+
     def check(self, film: Film) -> None:
         """Refuse a backend that is not here, and masks that no channel carries."""
         if self.backend == "cpsam":

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from dataops_parsl.dataset import ingest
-from tests.helpers import PROJECT, Project, processes_of, wait_for
+from tests.helpers import PROJECT, Project, package_with_stage, processes_of, wait_for
 
 STAGE = '''\
 """deadly: kills its worker, where it is told to."""
@@ -127,14 +127,11 @@ def first_runs(
 ) -> Iterator[tuple[tuple[Place, str], tuple[Place, str]]]:
     """Two projects and what their first runs printed: workers that died, and a stop at a failure."""
     folder = tmp_path_factory.mktemp("deadly")
-    library = folder / "library"
-    ignored = shutil.ignore_patterns("__pycache__")
-    shutil.copytree(PROJECT / "dataops_parsl", library / "dataops_parsl", ignore=ignored)
-    (library / "dataops_parsl" / "stages" / "deadly.py").write_text(STAGE)
+    library = package_with_stage(folder / "library", "deadly", STAGE)
     died, stopped = (_place(folder / name, small_films) for name in ("died", "stopped"))
     with pytest.MonkeyPatch.context() as environment:
-        environment.setenv("PYTHONPATH", str(library))
-        environment.setenv("PYTHONSAFEPATH", "1")  # else the working directory's package goes first
+        for name, value in library.items():
+            environment.setenv(name, value)
         environment.setenv("DEADLY_LOG", str(folder / LOG))
         drivers = [died.start(*DIES), stopped.start(*STOPS)]
         for driver in drivers:

@@ -21,6 +21,7 @@ ORDER = [
     {"nodes", "plan", "validate"},
     {"spec", "needs", "task"},
     {"publish", "engine"},
+    {"bench"},
     {"commands"},
     {"cli"},
     {"__main__"},

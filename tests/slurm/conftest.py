@@ -6,11 +6,13 @@ import shutil
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from tests.helpers import wait_for
 from tests.slurm.cluster import Cluster
+from tests.slurm.toy import toy_project
 
 GONE_S = 15
 
@@ -29,6 +31,14 @@ def cluster() -> Iterator[Cluster]:
     finally:
         cluster.stop()
         shutil.rmtree(folder)
+
+
+@pytest.fixture(scope="session")
+def undisturbed(tmp_path_factory: pytest.TempPathFactory, small_films: Path) -> dict[str, Any]:
+    """Tables of the toy workflow from one machine and without a fault: they must come out the same with any."""
+    toy = toy_project(tmp_path_factory.mktemp("undisturbed"), small_films)
+    toy.toy("--site", "laptop", "--workers", "2")
+    return toy.toy_tables()
 
 
 @pytest.fixture
