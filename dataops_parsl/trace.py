@@ -183,18 +183,23 @@ def _starts(lines: Iterable[Line]) -> Iterator[list[Line]]:
 
 
 def _fitting(attempts: list[_Attempt], start: Line) -> _Attempt | None:
-    """Which of the attempts of one number a start belongs to: the same worker's, else by time."""
-    for attempt in attempts:
-        facts = attempt.facts
-        if (facts.get("host"), facts.get("worker_pid")) == (start["host"], start["pid"]) and (
-            "started" not in facts or abs(facts["started"] - start["time"]) < CLOCK_SLACK_S
-        ):
-            return attempt
-    free = [a for a in attempts if "worker_pid" not in a.facts]
-    before = [a for a in free if a.facts["submitted"] <= start["time"]]
-    if before:
-        return before[-1]
-    return next((a for a in free if a.facts["submitted"] <= start["time"] + CLOCK_SLACK_S), None)
+    """Which of the attempts of one number a start belongs to, by worker and time."""
+    fit = [a for a in attempts if _may_be(a.facts, start)]
+    before = [a for a in fit if a.facts["submitted"] <= start["time"]]
+    # None before it: the worker's clock is behind.
+    return before[-1] if before else next(iter(fit), None)
+
+
+def _may_be(facts: Line, start: Line) -> bool:
+    """Whether an attempt may have started so: it was not another worker's, nor long before or after."""
+    for known, said in ((facts.get("worker_pid"), start["pid"]), (facts.get("host"), start["host"])):
+        if known not in (None, said):
+            return False
+    began = float(start["time"])
+    if "started" in facts:  # by the same worker's clock
+        return abs(float(facts["started"]) - began) < CLOCK_SLACK_S
+    latest = float(facts.get("ended", began)) + CLOCK_SLACK_S
+    return float(facts["submitted"]) - CLOCK_SLACK_S <= began <= latest
 
 
 def executors(events_path: Path, table: pa.Table) -> list[dict[str, Any]]:

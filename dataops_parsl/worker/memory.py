@@ -77,7 +77,7 @@ class _Watcher:
             output = os.open(os.devnull, os.O_WRONLY)
         try:
             self._process = subprocess.Popen(
-                [sys.executable, "-I", "-S", str(watcher.__file__)],
+                [sys.executable, "-I", "-S", str(watcher.__file__), str(os.getpid())],
                 stdin=subprocess.PIPE,
                 stdout=output,
                 bufsize=0,

@@ -73,14 +73,16 @@ class _Watch:
         used_mb = sum(map(resident_mb, pids))
         near_mb = NEAR_FRAC * self.limit_mb
         if used_mb > near_mb and self._family:
-            # What a child shares with its parent was counted twice.
-            used_mb = sum(map(proportional_mb, pids))
+            # What a child shares with its parent was counted twice, and a child may be gone since.
+            self._family = descendants(self.worker)
+            used_mb = sum(map(proportional_mb, [self.worker, *self._family]))
         if used_mb > near_mb and not self._said_near:
             self._said_near = True
             self._say("near", used_mb)
-        if used_mb > self.limit_mb:
+        # No longer its parent, the worker is dead: the number may be another process by now.
+        if used_mb > self.limit_mb and os.getppid() == self.worker:
             self._say("oom", used_mb)
-            for pid in [*descendants(self.worker), self.worker]:
+            for pid in [self.worker, *descendants(self.worker)]:
                 with contextlib.suppress(ProcessLookupError, PermissionError):
                     os.kill(pid, signal.SIGKILL)
 
@@ -98,7 +100,9 @@ def main() -> None:
     """Watch until the worker is gone."""
     # Ctrl-C goes to the whole group: the worker decides.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
-    worker, watch, unread = os.getppid(), None, b""
+    # Told, not asked for. When a worker dies at once, the parent found here is whoever took this process up,
+    # mostly the first process of all: it and all its children must not be taken for the worker.
+    worker, watch, unread = int(sys.argv[1]), None, b""
     while os.getppid() == worker:
         if select.select([0], [], [], SAMPLE_S if watch else IDLE_S)[0]:
             data = os.read(0, 65536)

@@ -68,7 +68,8 @@ def cost(toy: Toy, struck: float) -> Cost:
     begun = [row["task"] for row in trace if row["started"] is not None]
     return Cost(
         resumed_s=min((t for t in ends.values() if t > struck), default=math.nan) - struck,
-        recovered_s=max((ends[row["task"]] for row in lost if row["task"] in ends), default=math.nan) - struck,
+        recovered_s=max((ends[row["task"]] for row in lost if row["task"] in ends), default=math.nan)
+        - struck,
         lost=len(lost),
         recomputed=sum(begun.count(task) > 1 for task in set(begun)),
     )

@@ -165,3 +165,32 @@ def test_a_watcher_that_was_killed_is_replaced(tmp_path: Path) -> None:
     with _worker(code, tmp_path) as process:
         assert process.wait(30) == -signal.SIGKILL
     assert attempt_lines(tmp_path, "cellpose.segment/P1/00000", 1)[-1]["event"] == "oom"
+
+
+def test_a_watcher_whose_worker_died_at_once_touches_nobody_else(tmp_path: Path) -> None:
+    """It is handed on to another process, far beyond that share, before it has looked for the first time."""
+    code = (
+        "import signal\n"
+        "from dataops_parsl.worker.memory import _watcher\n"
+        "held = fill(400)\n"
+        "beside = subprocess.Popen(['sleep', '60'])\n"
+        # PR_SET_CHILD_SUBREAPER: orphans below come to this process.
+        "assert ctypes.CDLL(None).prctl(36, 1) == 0\n"
+        "reading, writing = os.pipe()\n"
+        "if not os.fork():\n"
+        "    watch = task(0, SHARE_GB)\n"
+        "    watch.__enter__()\n"
+        "    _watcher._process.send_signal(signal.SIGSTOP)\n"
+        "    os.write(writing, str(_watcher._process.pid).encode())\n"
+        "    os._exit(0)\n"
+        "watcher = int(os.read(reading, 20))\n"
+        "while os.waitpid(-1, 0)[0] == watcher:\n"
+        "    pass\n"
+        "os.kill(watcher, signal.SIGCONT)\n"
+        "print(os.waitpid(watcher, 0)[1], beside.poll())\n"
+        "beside.kill()\n"
+    )
+    with _worker(code, tmp_path) as process:
+        assert process.communicate(timeout=30)[0] == "0 None\n"
+        assert process.returncode == 0
+    assert [x["event"] for x in attempt_lines(tmp_path, "cellpose.segment/P1/00000", 1)] == ["start"]
