@@ -8,7 +8,7 @@ SCENES ?= moderate
 export DATAOPS_PARSL_TEST_DATA ?= $(wildcard $(abspath ../shared/data))
 
 .DEFAULT_GOAL := help
-.PHONY: help demo run test faults lint config real truth bench-denoise bench-slurm clean
+.PHONY: help demo run test faults lint config real truth bench-stages bench-slurm clean
 
 help: ## Show what there is
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-13s %s\n", $$1, $$2}'
@@ -49,12 +49,18 @@ truth: $(READY) ## Simulate the committed scenes, run them and score against the
 	  $(BIN)/python -m dataops_parsl dataset simulate $(SCENES) --name truth_$(SCENES)
 	$(BIN)/python -m dataops_parsl run --dataset truth_$(SCENES) --workers $(WORKERS)
 
-bench-denoise: $(READY) ## Our denoiser against ANTs', side by side
-	$(BIN)/python -m tests.bench.denoise
+# In an environment of its own: laptrack refuses the version of scipy that antspyx needs.
+.venv-laptrack/.ready:
+	$(PYTHON) -m venv .venv-laptrack
+	.venv-laptrack/bin/pip install --quiet --disable-pip-version-check laptrack==0.17.1
+	@touch $@
+
+bench-stages: $(READY) .venv-laptrack/.ready ## The stages against the field's own tools: make bench-stages SECTIONS=linking
+	$(BIN)/python -m tests.bench.stages $(SECTIONS)
 
 bench-slurm: $(READY) ## Parallel efficiency on SLURM (your cluster's, or a private one)
 	$(BIN)/python -m tests.bench.efficiency
 
 clean: ## Remove the environment and caches; data and output stay
-	rm -rf $(VENV) build dist *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis
+	rm -rf $(VENV) .venv-laptrack build dist *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis
 	find . -name __pycache__ -prune -exec rm -rf {} +

@@ -20,8 +20,8 @@ from dataops_parsl.algorithms.lap import (
     as_distance,
     as_points,
     assign,
-    candidates,
 )
+from dataops_parsl.algorithms.nearby import candidates
 
 CUTOFF_PERCENTILE_FRAC = 0.9
 KINDS = ("gap", "split", "merge")
@@ -169,19 +169,16 @@ def _candidates(
     if max_distance is None:
         return none, none, np.empty(0)
     limit = as_distance(max_distance, name)
-    # Frames become a third coordinate, so far apart that only equal ones are ever within reach: one search
-    # per step.
-    spacing = 2.0 * limit
-    target_points = np.column_stack([spacing * frame[targets], yx[targets]])
-    found_source: list[IntArray] = [none]
-    found_target: list[IntArray] = [none]
+    if sources.size == 0 or targets.size == 0:
+        return none, none, np.empty(0)
+    # One search per step, whose groups are the frames of the targets, counted from the first.
+    zero = int(min(frame[sources].min(), frame[targets].min()))
+    found = []
     for step in range(1, max_step + 1):
-        source_points = np.column_stack([spacing * (frame[sources] + step), yx[sources]])
-        i, j, _ = candidates(source_points, target_points, limit)
-        found_source.append(sources[i])
-        found_target.append(targets[j])
-    source, target = np.concatenate(found_source), np.concatenate(found_target)
-    offset = yx[source] - yx[target]
-    cost = np.einsum("kd,kd->k", offset, offset)
+        groups = frame[sources] + step - zero, frame[targets] - zero
+        found.append(candidates(yx[sources], yx[targets], limit, groups))
+    source = sources[np.concatenate([i for i, _, _ in found])]
+    target = targets[np.concatenate([j for _, j, _ in found])]
+    cost = np.concatenate([c for _, _, c in found])
     near = cost <= limit * limit
     return source[near], target[near], cost[near]

@@ -15,7 +15,9 @@ import numpy as np
 import numpy.typing as npt
 from scipy.sparse import coo_matrix, csr_matrix
 from scipy.sparse.csgraph import connected_components, min_weight_full_bipartite_matching
-from scipy.spatial import cKDTree
+
+from dataops_parsl.algorithms.bidding import narrow
+from dataops_parsl.algorithms.nearby import candidates
 
 FloatArray = npt.NDArray[np.float64]
 IntArray = npt.NDArray[np.int64]
@@ -23,9 +25,7 @@ BoolArray = npt.NDArray[np.bool_]
 
 ALTERNATIVE_COST_FACTOR = 1.05
 
-# The tree's own arithmetic may round out a pair that lies on the limit: search a little wider, then compare.
-_SEARCH_MARGIN = 1.0 + 1e-9
-_PART = 1000  # candidates that are solved together, at least
+_PART = 1000  # candidates that are solved together, at least; so few are not worth narrowing
 
 
 def link(
@@ -62,11 +62,11 @@ def link(
     source_yx = as_points(source_yx, "source_yx")
     target_yx = as_points(target_yx, "target_yx")
     max_distance = as_distance(max_distance, "max_distance")
-    source_order = np.lexsort((source_yx[:, 1], source_yx[:, 0]))
-    target_order = np.lexsort((target_yx[:, 1], target_yx[:, 0]))
+    source_order, target_order = _by_place(source_yx), _by_place(target_yx)
     source, target, cost = candidates(source_yx[source_order], target_yx[target_order], max_distance)
     inside = cost < max_distance * max_distance
-    source, target, cost = source[inside], target[inside], cost[inside]
+    if not inside.all():
+        source, target, cost = source[inside], target[inside], cost[inside]
     if cost.size == 0:
         return source, target, cost
     chosen = assign(source, target, cost, alternative_cost(cost, 1.0))
@@ -75,36 +75,13 @@ def link(
     return source[by_source], target[by_source], cost[by_source]
 
 
-def candidates(
-    source: FloatArray, target: FloatArray, max_distance: float
-) -> tuple[IntArray, IntArray, FloatArray]:
-    """All pairs of points within a distance, by source and then target, with their squared distances.
-
-    The search is slightly wider than asked; callers compare the cost with their own limit, open or closed.
-
-    Parameters
-    ----------
-    source, target : (N, D) and (M, D) float64
-        Positions.
-    max_distance : float
-        Radius of the search.
-
-    Returns
-    -------
-    source_index, target_index : (K,) int64
-    cost : (K,) float64
-        Squared distance over all D coordinates.
-    """
-    if len(source) == 0 or len(target) == 0:
-        return np.empty(0, np.int64), np.empty(0, np.int64), np.empty(0, np.float64)
-    found = cKDTree(source).sparse_distance_matrix(
-        cKDTree(target), max_distance * _SEARCH_MARGIN, output_type="ndarray"
-    )
-    order = np.lexsort((found["j"], found["i"]))
-    i = found["i"][order].astype(np.int64)
-    j = found["j"][order].astype(np.int64)
-    step = source[i] - target[j]
-    return i, j, np.einsum("kd,kd->k", step, step)
+def _by_place(yx: FloatArray) -> IntArray:
+    """Rows by y, then x; x is looked at only if it has to be."""
+    order = np.argsort(yx[:, 0])
+    y = yx[order, 0]
+    if np.any(y[1:] == y[:-1]):
+        order = np.lexsort((yx[:, 1], yx[:, 0]))
+    return order
 
 
 def alternative_cost(cost: FloatArray, percentile_frac: float) -> float:
@@ -114,7 +91,7 @@ def alternative_cost(cost: FloatArray, percentile_frac: float) -> float:
     its solver.
     """
     rank = int(np.floor((cost.size - 1) * percentile_frac + 0.5))
-    cutoff = float(np.partition(cost, rank)[rank])
+    cutoff = float(cost.max() if rank == cost.size - 1 else np.partition(cost, rank)[rank])
     return max(ALTERNATIVE_COST_FACTOR * cutoff, float(np.finfo(np.float64).tiny))
 
 
@@ -135,20 +112,29 @@ def assign(source: IntArray, target: IntArray, cost: FloatArray, alternative: fl
     -------
     (C,) int64
         Chosen candidates, ascending.
+
+    Notes
+    -----
+    Exact, in two steps: what bids and prices prove is settled (`bidding.narrow`), and the connected
+    components of what is left go to scipy's sparse solver.
     """
     useful = cost < alternative
-    alone = useful.copy()
-    for end in (source, target):
-        alone &= np.bincount(end[useful], minlength=int(end.max(initial=-1)) + 1)[end] == 1
-    open_ = np.flatnonzero(useful & ~alone)
-    settled = np.flatnonzero(alone)
-    if open_.size == 0:
-        return settled
-    chosen = [
-        _solve(source[part], target[part], cost[part], alternative, part)
-        for part in _parts(source, target, open_)
-    ]
-    return np.sort(np.concatenate([settled, *chosen]))
+    open_ = np.arange(len(cost)) if useful.all() else np.flatnonzero(useful)
+    if np.any(np.diff(source[open_]) < 0):
+        open_ = open_[np.argsort(source[open_], kind="stable")]
+    chosen = [np.empty(0, np.int64)]
+    may_stay = np.ones(int(source.max(initial=-1)) + 1, np.bool_)
+    if open_.size > _PART:
+        settled, left, staying = narrow(source[open_], target[open_], cost[open_], alternative)
+        chosen.append(open_[settled])
+        open_ = open_[left]
+        may_stay[: len(staying)] = staying
+    if open_.size:
+        chosen += [
+            part[_solve(source[part], target[part], cost[part], alternative, may_stay)]
+            for part in _parts(source, target, open_)
+        ]
+    return np.sort(np.concatenate(chosen))
 
 
 def _parts(source: IntArray, target: IntArray, open_: IntArray) -> Iterator[IntArray]:
@@ -171,24 +157,39 @@ def _parts(source: IntArray, target: IntArray, open_: IntArray) -> Iterator[IntA
 
 
 def _solve(
-    source: IntArray, target: IntArray, cost: FloatArray, alternative: float, candidate: IntArray
+    source: IntArray, target: IntArray, cost: FloatArray, alternative: float, may_stay: BoolArray
 ) -> IntArray:
-    """Those of some candidates that the optimum holds, by the sparse solver."""
-    rows, row = np.unique(source, return_inverse=True)
-    columns, column = np.unique(target, return_inverse=True)
-    n, m = len(rows), len(columns)
-    # A column of its own lets each row stay alone. The solver drops zero weights, so all are raised by one
-    # alternative, which changes no comparison: each row is matched exactly once.
-    weight = np.concatenate([cost, np.full(n, alternative)]) + alternative
-    matrix = csr_matrix(
-        (weight, (np.concatenate([row, np.arange(n)]), np.concatenate([column, m + np.arange(n)]))),
-        shape=(n, m + n),
-    )
+    """Those of some candidates, by ascending source, that the optimum holds; by the sparse solver."""
+    new = np.diff(source, prepend=-1) > 0
+    row = np.cumsum(new) - 1
+    column, m = _numbered(target)
+    stays = may_stay[source[new]]
+    n, n_alone = len(stays), int(stays.sum())
+    # A column of its own lets a row stay alone: it is the row's last entry. The solver drops zero weights, so
+    # all are raised by one alternative, which changes no comparison: each row is matched exactly once.
+    before: IntArray = np.cumsum(stays) - stays
+    at = np.arange(len(row)) + before[row]
+    row_at = np.append(0, np.cumsum(np.bincount(row) + stays))
+    alone = row_at[1:][stays] - 1
+    columns = np.empty(len(row) + n_alone, np.int32)
+    weight = np.empty(len(columns))
+    columns[at], columns[alone] = column, m + np.arange(n_alone)
+    weight[at], weight[alone] = cost + alternative, 2.0 * alternative
+    matrix = csr_matrix((weight, columns, row_at.astype(np.int32)), shape=(n, m + n_alone))
     matched_row, matched_column = min_weight_full_bipartite_matching(matrix)
     partner = np.empty(n, np.int64)
     partner[matched_row] = matched_column
-    chosen: IntArray = candidate[partner[row] == column]
-    return chosen
+    return np.flatnonzero(partner[row] == column)
+
+
+def _numbered(ends: IntArray) -> tuple[IntArray, int]:
+    """Which of the different ends each one is, and how many there are: `np.unique` without sorting."""
+    place = np.empty(int(ends.max()) + 1, np.int64)
+    entry = np.arange(len(ends))
+    place[ends] = entry
+    different = ends[place[ends] == entry]
+    place[different] = np.arange(len(different))
+    return place[ends], len(different)
 
 
 def as_points(points: npt.ArrayLike, name: str) -> FloatArray:

@@ -108,6 +108,51 @@ def build(
     )
 
 
+def rows_of(
+    frame: npt.ArrayLike, label: npt.ArrayLike, wanted_frame: npt.ArrayLike, wanted_label: npt.ArrayLike
+) -> IntArray:
+    """Find objects by frame and label.
+
+    Parameters
+    ----------
+    frame, label : (N,) int
+        Key of each object; no two objects share both.
+    wanted_frame, wanted_label : (K,) int
+        Keys to look for, in any order, repeated or not.
+
+    Returns
+    -------
+    (K,) int64
+        Row of each.
+
+    Raises
+    ------
+    ValueError
+        If a wanted key names no object, or two objects share frame and label.
+    """
+    frames, labels = _integers(frame, "frame"), _integers(label, "label")
+    of_frame, of_label = _integers(wanted_frame, "wanted_frame"), _integers(wanted_label, "wanted_label")
+    if len(frames) != len(labels) or len(of_frame) != len(of_label):
+        raise ValueError("frames and labels differ in length")
+    if of_frame.size == 0:
+        return np.empty(0, np.int64)
+    order = np.lexsort((labels, frames))
+    _check_objects(frames, labels, order)
+    # Labels as their ranks, so that a frame and any 32-bit label fit into one integer.
+    names, rank = np.unique(labels, return_inverse=True)
+    keys = (frames * len(names) + rank)[order]
+    of_rank = np.searchsorted(names, of_label)
+    at = np.searchsorted(keys, of_frame * len(names) + of_rank)
+    found = np.zeros(len(at), np.bool_)
+    inside = np.flatnonzero(at < len(keys))
+    rows: IntArray = order[at[inside]]
+    found[inside] = (frames[rows] == of_frame[inside]) & (labels[rows] == of_label[inside])
+    if not found.all():
+        lost = int(np.flatnonzero(~found)[0])
+        raise ValueError(f"no object has frame {of_frame[lost]} and label {of_label[lost]}")
+    return rows
+
+
 def _trees(track_id: IntArray, parent: IntArray) -> tuple[IntArray, IntArray]:
     """Root and depth of each track, by climbing all trees at once: one step per generation."""
     root = track_id.copy()

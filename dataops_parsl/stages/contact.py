@@ -11,7 +11,7 @@ import pyarrow as pa
 from numpy.typing import NDArray
 from pydantic import Field, model_validator
 
-from dataops_parsl.algorithms import contact_events, contacts
+from dataops_parsl.algorithms import contact_events, contacts, lineage
 from dataops_parsl.film import Film
 from dataops_parsl.stage import Stack, Stage, step
 from dataops_parsl.tables import Column, Reference, Rows, Schema
@@ -95,7 +95,7 @@ class Contact(Stage):
     """Contacts by exact pixel distance."""
 
     name: ClassVar[str] = "contact"
-    version: ClassVar[int] = 1
+    version: ClassVar[int] = 2
 
     radius_um: float = Field(2.0, gt=0)
     """Two objects are in contact when their gap is at most this."""
@@ -164,9 +164,14 @@ class Contact(Stage):
         valid = [f for f in film.frames if f not in film.excluded]
         for one, other in sorted(set(zip(near["population_a"], near["population_b"], strict=True))):
             rows = near.where((near["population_a"] == one) & (near["population_b"] == other))
+            first = tracks[one].of(rows["frame"], rows["label_a"])
+            second = tracks[other].of(rows["frame"], rows["label_b"])
+            if one == other:
+                # Pairs are ordered by label, and which of two tracks has the smaller one changes.
+                first, second = np.minimum(first, second), np.maximum(first, second)
             found = contact_events.find(
-                tracks[one].of(rows["frame"], rows["label_a"]),
-                tracks[other].of(rows["frame"], rows["label_b"]),
+                first,
+                second,
                 rows["frame"],
                 rows["gap_um"],
                 tracks_a=tracks[one].known,
@@ -223,39 +228,38 @@ class _Tracks:
     """The tracks of one population, found by frame and label."""
 
     def __init__(self, members: Rows, lineages: Rows, objects: Rows, population: str) -> None:
-        self._track = dict(
-            zip(
-                zip(members["frame"].tolist(), members["label"].tolist(), strict=True),
-                members["track_id"].tolist(),
-                strict=True,
-            )
-        )
+        frame, label, track = (members[name] for name in ("frame", "label", "track_id"))
+        self._frame, self._label, self._track = frame, label, track
         mine = objects.where(objects["population"] == population)
-        edge = dict(
-            zip(
-                zip(mine["frame"].tolist(), mine["label"].tolist(), strict=True),
-                mine["touches_edge"].tolist(),
-                strict=True,
-            )
-        )
-        ends: dict[int, tuple[bool, bool]] = {}
-        for (frame, label), track in sorted(self._track.items()):
-            touches = bool(edge[frame, label])
-            ends[track] = (ends[track][0] if track in ends else touches, touches)
-        ids = lineages["track_id"].tolist()
+        touches = mine["touches_edge"].astype(bool)
+        ends = [
+            touches[lineage.rows_of(mine["frame"], mine["label"], frame[row], label[row])]
+            for row in _ends(track, frame, lineages["track_id"])
+        ]
         self.known = contact_events.Tracks(
             track_id=lineages["track_id"],
             first_frame=lineages["first_frame"],
             last_frame=lineages["last_frame"],
             starts_by_division=np.nan_to_num(lineages["parent_track_id"].astype(float), nan=-1) > 0,
             ends_by_division=lineages["divides"].astype(bool),
-            first_touches_edge=np.array([ends[t][0] for t in ids], bool),
-            last_touches_edge=np.array([ends[t][1] for t in ids], bool),
-            observed_track_id=members["track_id"],
-            observed_frame=members["frame"],
+            first_touches_edge=ends[0],
+            last_touches_edge=ends[1],
+            observed_track_id=track,
+            observed_frame=frame,
         )
 
     def of(self, frame: NDArray[Any], label: NDArray[Any]) -> NDArray[np.int64]:
         """The tracks of objects."""
-        keys = zip(frame.tolist(), label.tolist(), strict=True)
-        return np.array([self._track[k] for k in keys], np.int64).reshape(-1)
+        rows = lineage.rows_of(self._frame, self._label, frame, label)
+        tracks: NDArray[np.int64] = self._track[rows].astype(np.int64)
+        return tracks
+
+
+def _ends(
+    track: NDArray[Any], frame: NDArray[Any], wanted: NDArray[Any]
+) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """Rows of the first and of the last object of each wanted track."""
+    order = np.lexsort((frame, track))
+    sides = (np.searchsorted(track[order], wanted, side) for side in ("left", "right"))
+    first, behind = sides
+    return order[first], order[behind - 1]

@@ -81,7 +81,7 @@ class Trackmate(Stage):
     """Track one population."""
 
     name: ClassVar[str] = "trackmate"
-    version: ClassVar[int] = 2
+    version: ClassVar[int] = 3
 
     backend: Literal["lap", "labels", "fiji"] = "lap"
     """lap: TrackMate's LAP tracker, restated in Python. labels: tracks given with the masks, an object having
@@ -103,8 +103,16 @@ class Trackmate(Stage):
     splitting_max_distance_um: float | None = Field(None, gt=0)
     """Farthest step to a daughter. Not set: 1.0 times the population's diameter."""
 
+    merging: bool = False
+    """TrackMate's track merging; refused, since two cells never become one."""
+
     def check(self, film: Film) -> None:
-        """Refuse a backend that is not here, and given tracks where no masks are given."""
+        """Refuse merging, a backend that is not here, and given tracks where no masks are given."""
+        if self.merging:
+            raise ConfigError(
+                "stages.trackmate.merging = true would make one cell of two: every object here has one past",
+                "leave it false; what merges is mostly two cells segmented as one, so look at the masks",
+            )
         given = {c.labels for c in film.channels.values()}
         if self.backend == "labels" and film.population_name not in given:
             raise ConfigError(
@@ -177,9 +185,10 @@ class Trackmate(Stage):
     def close(self, film: Film, objects: Rows, links: Rows) -> dict[str, Any]:
         """Close gaps over the whole film, then number tracks and lineages."""
         frame, label = objects["frame"], objects["label"]
-        row = {key: i for i, key in enumerate(zip(frame.tolist(), label.tolist(), strict=True))}
-        source = _rows_of(row, links["source_frame"], links["source_label"])
-        target = _rows_of(row, links["target_frame"], links["target_label"])
+        source, target = (
+            lineage.rows_of(frame, label, links[f"{end}_frame"], links[f"{end}_label"])
+            for end in ("source", "target")
+        )
         closing = self._closing(film, objects, source, target)
         ends = np.concatenate([source, closing.source_row]), np.concatenate([target, closing.target_row])
         tree = lineage.build(frame, label, *ends)
@@ -226,11 +235,6 @@ def _same_label(frame: NDArray[Any], label: NDArray[Any]) -> gaps.Closing:
 
 def _yx(objects: Rows) -> NDArray[np.float64]:
     return np.column_stack([objects["y_um"], objects["x_um"]]).astype(np.float64)
-
-
-def _rows_of(row: dict[tuple[int, int], int], frame: NDArray[Any], label: NDArray[Any]) -> NDArray[np.int64]:
-    keys = zip(frame.tolist(), label.tolist(), strict=True)
-    return np.array([row[k] for k in keys], np.int64).reshape(-1)
 
 
 def _constant(key: dict[str, str], n: int) -> dict[str, Any]:

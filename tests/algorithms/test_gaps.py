@@ -2,10 +2,6 @@
 
 from __future__ import annotations
 
-import csv
-import gzip
-import itertools
-import xml.etree.ElementTree as ET
 from pathlib import Path
 
 import numpy as np
@@ -14,51 +10,15 @@ from scipy.sparse import coo_matrix
 from scipy.sparse.csgraph import connected_components
 
 from dataops_parsl.algorithms.gaps import Closing, close
-from dataops_parsl.algorithms.lap import link
 from dataops_parsl.algorithms.lineage import build
-
-GOLDEN = Path(__file__).parent / "golden"
-
-
-def read(path: Path) -> dict[str, np.ndarray]:
-    with gzip.open(path, "rt") as file:
-        names = file.readline().strip().split(",")
-        values = np.loadtxt(file, delimiter=",", ndmin=2)
-    return dict(zip(names, values.T, strict=True))
+from tests.algorithms import trackmate
+from tests.algorithms.trackmate import link_film, track
 
 
-def link_film(frame: np.ndarray, yx: np.ndarray, max_distance: float) -> tuple[np.ndarray, np.ndarray]:
-    """Link each frame of a film with the next; rows of the sources and of the targets."""
-    rows = [np.flatnonzero(frame == f) for f in range(int(frame.max()) + 1)]
-    pairs = [
-        (a[i], b[j]) for a, b in itertools.pairwise(rows) for i, j, _ in [link(yx[a], yx[b], max_distance)]
-    ]
-    return np.concatenate([p[0] for p in pairs]), np.concatenate([p[1] for p in pairs])
-
-
-def track(
-    frame: np.ndarray, yx: np.ndarray, linking: float, **settings: float | None
-) -> tuple[np.ndarray, np.ndarray, Closing]:
-    source, target = link_film(frame, yx, linking)
-    closing = close(frame, yx, source, target, **settings)
-    return (
-        np.concatenate([source, closing.source_row]),
-        np.concatenate([target, closing.target_row]),
-        closing,
-    )
-
-
-def assert_equal_but_for_ties(
-    mine: set[tuple[int, int]], theirs: set[tuple[int, int]], yx: np.ndarray, row: dict[int, int]
-) -> None:
-    """Links that differ must cost the same on both sides; a differing link is shown otherwise."""
-
-    def cost(links: set[tuple[int, int]]) -> float:
-        return sum(float(((yx[row[a]] - yx[row[b]]) ** 2).sum()) for a, b in links)
-
-    only_mine, only_theirs = mine - theirs, theirs - mine
-    assert len(only_mine) == len(only_theirs), (only_mine, only_theirs)
-    assert cost(only_mine) == pytest.approx(cost(only_theirs), abs=1e-9), (only_mine, only_theirs)
+def assert_equal_but_for_ties(case: trackmate.Case, source: np.ndarray, target: np.ndarray) -> None:
+    """Links that differ must be a tie; they are shown otherwise."""
+    ours, theirs, tie = trackmate.differing(case, source, target)
+    assert tie, f"only ours: {ours}; only TrackMate's: {theirs}"
 
 
 def partition(frame: np.ndarray, source: np.ndarray, target: np.ndarray, merges: bool) -> np.ndarray:
@@ -71,85 +31,32 @@ def partition(frame: np.ndarray, source: np.ndarray, target: np.ndarray, merges:
     return connected_components(matrix, directed=False)[1]
 
 
-def cases() -> list[dict[str, str]]:
-    with (GOLDEN / "index.csv").open() as file:
-        return list(csv.DictReader(file))
-
-
-@pytest.mark.parametrize("case", cases(), ids=lambda case: case["name"])
-def test_every_link_is_trackmates(case: dict[str, str]) -> None:
-    spots = read(GOLDEN / f"{case['name']}.spots.csv.gz")
-    edges = read(GOLDEN / f"{case['name']}.edges.csv.gz")
-    tracks = read(GOLDEN / f"{case['name']}.tracks.csv.gz")
-    frame, yx = spots["frame"].astype(int), np.column_stack([spots["y"], spots["x"]])
-    closes = case["gap_closing"] == "true"
-    source, target, _ = track(
-        frame,
-        yx,
-        float(case["linking_max_distance"]),
-        gap_closing_max_distance=float(case["gap_closing_max_distance"]) if closes else None,
-        max_frame_gap=int(case["max_frame_gap"]),
-        **{
-            key: float(case[key]) if case[key] else None
-            for key in ("splitting_max_distance", "merging_max_distance")
-        },
-    )
-    ids = spots["spot_id"].astype(int)
-    assert len(edges["source"]) == int(case["n_edges"])
-    assert_equal_but_for_ties(
-        set(zip(ids[source].tolist(), ids[target].tolist(), strict=True)),
-        set(zip(edges["source"].astype(int).tolist(), edges["target"].astype(int).tolist(), strict=True)),
-        yx,
-        {spot: row for row, spot in enumerate(ids.tolist())},
-    )
-    theirs = dict(zip(tracks["spot_id"].astype(int), tracks["track_id"].astype(int), strict=True))
-    their_track = np.array([theirs[spot] for spot in ids])
-    in_track = their_track >= 0
-    mine = partition(frame, source, target, merges=bool(case["merging_max_distance"]))
-    pairs = np.unique(np.column_stack([mine[in_track], their_track[in_track]]), axis=0)
+@pytest.mark.parametrize("name", trackmate.golden())
+def test_every_link_is_trackmates(name: str) -> None:
+    case = trackmate.read_golden(name)
+    source, target, _ = track(case.frame, case.yx, case.linking, **case.settings)
+    assert_equal_but_for_ties(case, source, target)
+    assert case.track is not None
+    in_track = case.track >= 0
+    mine = partition(case.frame, source, target, merges=case.settings["merging_max_distance"] is not None)
+    pairs = np.unique(np.column_stack([mine[in_track], case.track[in_track]]), axis=0)
     assert len(pairs) == len(np.unique(pairs[:, 0])) == len(np.unique(pairs[:, 1]))
     assert np.bincount(mine)[mine[~in_track]].max(initial=1) == 1
 
 
-def read_export(folder: Path, name: str) -> tuple[dict[str, np.ndarray], dict[str, str | float | None]]:
-    """Spots, edges and settings of a TrackMate session file."""
-    root = ET.parse(folder / f"{name}.xml").getroot()
-    spots = [spot.attrib for spot in root.iter("Spot")]
-    edges = [edge.attrib for edge in root.iter("Edge")]
-    tracker = next(root.iter("TrackerSettings"))
-
-    def allowed(tag: str, key: str) -> float | None:
-        node = tracker.find(tag)
-        on = next(v for k, v in node.attrib.items() if k.startswith("ALLOW"))
-        return float(node.attrib[key]) if on == "true" else None
-
-    arrays = {
-        "id": np.array([int(s["ID"]) for s in spots]),
-        "frame": np.array([int(float(s["FRAME"])) for s in spots]),
-        "yx": np.array([[float(s["POSITION_Y"]), float(s["POSITION_X"])] for s in spots]),
-        "edges": np.array([[int(e["SPOT_SOURCE_ID"]), int(e["SPOT_TARGET_ID"])] for e in edges]),
-    }
-    return arrays, {
-        "linking": float(tracker.find("Linking").attrib["LINKING_MAX_DISTANCE"]),
-        "gap_closing_max_distance": allowed("GapClosing", "GAP_CLOSING_MAX_DISTANCE"),
-        "max_frame_gap": int(tracker.find("GapClosing").attrib["MAX_FRAME_GAP"]),
-        "splitting_max_distance": allowed("TrackSplitting", "SPLITTING_MAX_DISTANCE"),
-        "merging_max_distance": allowed("TrackMerging", "MERGING_MAX_DISTANCE"),
-    }
-
-
-@pytest.mark.parametrize(
-    "name",
-    ["without_gap_closing", "with_gap_closing", "with_splitting", "with_merging", "with_splitting_merging"],
-)
+@pytest.mark.parametrize("name", trackmate.EXPORTS)
 def test_every_link_of_a_trackmate_session_file(name: str, test_data: Path) -> None:
-    arrays, settings = read_export(test_data / "trackmate_lap_dev", f"trackmate_tracks_{name}")
-    ids, frame = arrays["id"], arrays["frame"]
-    source, target, _ = track(frame, arrays["yx"], **settings)
-    row = {spot: at for at, spot in enumerate(ids.tolist())}
-    theirs = {tuple(sorted(edge, key=lambda spot: frame[row[spot]])) for edge in arrays["edges"].tolist()}
-    mine = set(zip(ids[source].tolist(), ids[target].tolist(), strict=True))
-    assert_equal_but_for_ties(mine, theirs, arrays["yx"], row)
+    case = trackmate.read_export(test_data, name)
+    source, target, _ = track(case.frame, case.yx, case.linking, **case.settings)
+    assert_equal_but_for_ties(case, source, target)
+
+
+def test_a_link_that_is_no_tie_is_told() -> None:
+    case = trackmate.read_golden("sparse100")
+    source, target, _ = track(case.frame, case.yx, case.linking, **case.settings)
+    assert trackmate.differing(case, source, target) == ([], [], True)
+    ours, theirs, tie = trackmate.differing(case, source[1:], target[1:])
+    assert (ours, theirs, tie) == ([], [(case.spot[source[0]], case.spot[target[0]])], False)
 
 
 LINE = {"gap_closing_max_distance": 5.0}

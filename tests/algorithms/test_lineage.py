@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from dataops_parsl.algorithms.lineage import NO_PARENT, Lineage, build
+from dataops_parsl.algorithms.lineage import NO_PARENT, Lineage, build, rows_of
 
 
 def film() -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
@@ -129,3 +129,19 @@ def test_a_million_objects_in_long_tracks() -> None:
 def test_misuse(arguments: tuple, complaint: str) -> None:
     with pytest.raises(ValueError, match=complaint):
         build(*arguments)
+
+
+@settings(max_examples=60, deadline=None)
+@given(st.integers(0, 40), st.integers(0, 2**32 - 1))
+def test_objects_are_found_by_frame_and_label(n: int, seed: int) -> None:
+    rng = np.random.default_rng(seed)
+    keys = np.unique(np.column_stack([rng.integers(0, 5, n), rng.integers(1, 2**32, n)]), axis=0)
+    frame, label = keys[rng.permutation(len(keys))].T
+    wanted = rng.integers(0, len(keys), 2 * len(keys)) if len(keys) else np.empty(0, np.int64)
+    np.testing.assert_array_equal(rows_of(frame, label, frame[wanted], label[wanted]), wanted)
+
+
+@pytest.mark.parametrize("wanted", [(0, 3), (2, 1), (1, 2), (-1, 1)])
+def test_an_object_that_is_not_there(wanted: tuple[int, int]) -> None:
+    with pytest.raises(ValueError, match=f"frame {wanted[0]} and label {wanted[1]}"):
+        rows_of([0, 0, 1], [1, 2, 1], [wanted[0]], [wanted[1]])
