@@ -16,6 +16,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
 
+from dataops_parsl.bundle import TRACE
 from dataops_parsl.errors import ConfigError, UsageError, nearest
 from dataops_parsl.stage import Pixels, Stage, Step
 from dataops_parsl.tables import Schema
@@ -111,6 +112,10 @@ class Workflow:
         for name, output in tables.items():
             if not isinstance(self.gives(output), Schema):
                 raise UsageError(f"{output.node}.{output.name} is pixels: only tables can be published")
+            if name == TRACE:
+                raise UsageError(
+                    f"a workflow cannot publish a table {name!r}: that is the run's own", "name it otherwise"
+                )
             self.tables[name] = output
 
     def illustrate(self, *outputs: Output) -> None:
