@@ -22,6 +22,9 @@ from dataops_parsl.errors import PlaceError
 
 MAX_FAILURES = 3
 """Blocks in a row of which no worker ever connected: then it is not chance."""
+MAX_SILENT = 2
+"""So many are enough (one, where there is one at a time) if they ran without a word and none before them
+connected: each takes a minute or more to find out."""
 REFUSED_AGAIN_S = 30.0
 """After sbatch refused a block while others work, it is asked again so much later."""
 SILENT_S = 900.0
@@ -97,6 +100,7 @@ class Blocks:
         self.blocks: dict[str, Block] = {}
         self._connect_s, self._idle_s, self._report = connect_s, idle_s, report
         self._failures: list[str] = []
+        self._n_silent = 0
         self._not_before = 0.0
 
     @property
@@ -119,7 +123,7 @@ class Blocks:
         now = time.monotonic()
         for block in self.open:
             self._look(block, managers.get(block.id, []), now)
-        if len(self._failures) >= MAX_FAILURES:
+        if self._is_hopeless():
             raise self._never_connected()
         self._check_silence(now)
         self._finish(managers)
@@ -145,6 +149,7 @@ class Blocks:
                 self._say(block, "running", waited_s=round(now - block.asked, 1), node=job.node)
             if now - max(block.running, block.seen) > self._connect_s:
                 self.provider.cancel([block.job_id])
+                self._n_silent += not block.connected
                 self._ended(block, "SILENT", f"it ran for {self._connect_s:g} s without its workers", now)
         elif job.reason != block.said:
             block.said = job.reason
@@ -169,8 +174,16 @@ class Blocks:
             return Path(resource["job_stderr_path"]).with_suffix(suffix)
         return Path(str(resource.get("script_path", "")) + suffix)
 
+    def _is_hopeless(self) -> bool:
+        if len(self._failures) >= MAX_FAILURES:
+            return True
+        # A laptop may just be busy: there is nothing to set up that could be wrong.
+        never = isinstance(self.provider, SlurmBlocks) and not any(b.connected for b in self.blocks.values())
+        return never and self._n_silent >= min(MAX_SILENT, self.group.max_blocks)
+
     def _never_connected(self) -> PlaceError:
-        last = list(self.blocks.values())[-1]
+        failed = [b for b in self.blocks.values() if b.ended and not b.connected]
+        last = max(failed, key=lambda b: b.ended)
         path = self.log(last.id, ".err")
         try:
             lines = [x for x in path.read_text(errors="replace").splitlines() if x.strip()]
@@ -178,8 +191,8 @@ class Blocks:
             lines = []
         tail = "\n    ".join(lines[-TAIL_LINES:]) or "(empty)"
         return PlaceError(
-            f"no worker of {self.group.label} connected: {len(self._failures)} blocks in a row ended without "
-            f"any; {self._failures[-1]}\n  the end of {path}:\n    {tail}",
+            f"no worker of {self.group.label} connected; {'; '.join(self._failures)}\n"
+            f"  the end of {path}:\n    {tail}",
             "correct site.worker_init (environment, modules), or site.slurm.interface where the nodes cannot "
             "reach this host",
         )

@@ -336,6 +336,8 @@ def _launch_command(group: Group, prefix: str) -> str:
     job sees there: numbering them ourselves would put every one-GPU job of a node onto device 0.
     """
     command = DEFAULT_LAUNCH_CMD
+    for folder in ("{cert_dir}", "{logdir}"):  # there may be blanks in the project's path
+        command = command.replace(folder, f"'{folder}'")
     if group.gres and group.workers_per_node > 1:
         command = command.replace("{accelerators}", "$(echo $CUDA_VISIBLE_DEVICES | tr , ' ')")
     return f"{prefix} {command}" if prefix else command

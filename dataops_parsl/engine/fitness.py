@@ -25,10 +25,14 @@ _ACCEPTED = re.compile(r"to start at (\S+) using \d+ processors on nodes (\S+)")
 # What sbatch complains of, and the keys that say it.
 _REMEDIES = (
     ("time limit", "shorten {walltime}, or name another partition in {partition}"),
-    ("partition", "name one that you may use in {partition}: `sinfo -s` lists them"),
+    # Before the partition: SLURM names both, "account/partition combination".
     ("account", "set site.slurm.account: `sacctmgr show associations user=$USER` lists yours"),
+    ("partition", "name one that you may use in {partition}: `sinfo -s` lists them"),
     ("qos", "set site.slurm.qos: `sacctmgr show associations user=$USER` lists yours"),
-    ("feature", "set site.slurm.constraint (gpu_constraint with a gres) to features that `sinfo -o '%P %f'` lists"),
+    (
+        "feature",
+        "set site.slurm.constraint (gpu_constraint with a gres) to features that `sinfo -o '%P %f'` lists",
+    ),
     ("node name", "correct site.slurm.extra: `sinfo -N` lists the nodes"),
     ("option", "correct site.slurm.extra"),
     ("node", "ask for less ({cores}, {memory}, {gres}), or name another partition in {partition}"),

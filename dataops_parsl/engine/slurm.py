@@ -42,6 +42,18 @@ TERMINAL = {
 RUNNING = ("RUNNING", "COMPLETING", "STAGE_OUT", "SIGNALING", "SUSPENDED", "STOPPED")
 UNREACHABLE = ("Unable to contact slurm controller", "Connection refused", "timed out", "Socket timed out")
 SUBMIT_EVERY_S = 1.0
+# A manager that is killed leaves processes behind that keep its job, and outlive it where SLURM does not
+# use cgroups: they share its process group.
+_START_WORKERS = """\
+set -m
+{command} &
+pool=$!
+trap 'kill -TERM -- -$pool' TERM
+wait $pool
+code=$?
+kill -KILL -- -$pool 2>/dev/null
+exit $code
+"""
 
 
 @dataclass(frozen=True)
@@ -184,7 +196,7 @@ class SlurmBlocks(SlurmProvider):  # type: ignore[misc] # Parsl has no types
         script = self._folder / f"block-{block}-{int(time.time())}.sh"
         workers = script.with_suffix(".workers.sh")
         # In a file of its own, so that every node of the block expands its own devices.
-        workers.write_text(f"exec {command_line}\n")
+        workers.write_text(_START_WORKERS.format(command=command_line))
         start = f"bash {shlex.quote(str(workers))}"
         if self._srun:
             start = f"srun --ntasks={self.nodes_per_block} --ntasks-per-node={tasks_per_node} {start}"

@@ -35,7 +35,7 @@ def cluster() -> Iterator[Cluster]:
 
 @pytest.fixture(scope="session")
 def undisturbed(tmp_path_factory: pytest.TempPathFactory, small_films: Path) -> dict[str, Any]:
-    """Tables of the toy workflow from one machine and without a fault: they must come out the same with any."""
+    """Tables of the toy workflow from one machine and without a fault: with one they must be the same."""
     toy = toy_project(tmp_path_factory.mktemp("undisturbed"), small_films)
     toy.toy("--site", "laptop", "--workers", "2")
     return toy.toy_tables()

@@ -31,22 +31,30 @@ class Strike:
     ----------
     victim : mapping
         The frame that was under way, as its worker logged it: ``stage, position, frame, pid, job, node...``
-    at : float
-        When, s since 1970.
+    at, over : float
+        Just before and after it was, s since 1970.
     """
 
     victim: dict[str, Any]
     at: float
+    over: float
 
     @property
     def job(self) -> str:
         """SLURM job of the victim."""
         return str(self.victim["job"])
 
+    def in_mid_task(self, toy: Toy) -> bool:
+        """Whether the victim's frame had not ended when it was struck; its worker may have lived on a little."""
+        return all(x["time"] > self.over for x in self._ends(toy))
+
     def cut_short(self, toy: Toy) -> bool:
-        """Whether the victim was in mid-task indeed: its frame never ended."""
+        """Whether the victim's frame never ended: for what kills its worker."""
+        return not self._ends(toy)
+
+    def _ends(self, toy: Toy) -> list[dict[str, Any]]:
         facts = {k: v for k, v in self.victim.items() if k not in ("event", "time")}
-        return not any(facts.items() <= x.items() for x in toy.said("end"))
+        return [x for x in toy.said("end") if facts.items() <= x.items()]
 
 
 def strike(toy: Toy, stage: str, blow: Callable[[dict[str, Any]], object], seconds: float = 120) -> Strike:
@@ -61,7 +69,7 @@ def strike(toy: Toy, stage: str, blow: Callable[[dict[str, Any]], object], secon
     victim = toy.wait_until_under_way(stage, seconds)
     at = time.time()
     blow(victim)
-    return Strike(victim, at)
+    return Strike(victim, at, time.time())
 
 
 def jobs_of(cluster: Cluster, toy: Toy) -> list[dict[str, str]]:

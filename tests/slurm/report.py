@@ -41,7 +41,7 @@ class Cost:
     resumed_s : float
         From the fault until the next task ended, s; NaN where none did.
     recovered_s : float
-        From the fault until every task with an attempt that was cut short had ended, s; NaN where there is none.
+        From the fault until every task with an attempt that was cut short had ended, s; NaN without one.
     lost : int
         Attempts that were cut short, over all starts of the run.
     recomputed : int
@@ -54,24 +54,31 @@ class Cost:
     recomputed: int
 
 
-def cost(toy: Toy, struck: float) -> Cost:
+def cost(toy: Toy, struck: float, job: str = "") -> Cost:
     """What a fault cost the newest run, once that is sealed.
 
     Parameters
     ----------
     struck : float
         When the fault was provoked, s since 1970.
+    job : str
+        SLURM job that it struck, in a run with several faults: only attempts in this job are counted.
     """
     trace = open_run(toy.bundles("toy")[-1]).arrow("trace").to_pylist()
     ends = {e["task"]: e["time"] for e in toy.events("ended")}
-    lost = [row for row in trace if row["outcome"] in CUT_SHORT and (row["ended"] or math.inf) >= struck]
+    lost = [
+        row
+        for row in trace
+        if row["outcome"] in CUT_SHORT and (row["ended"] or math.inf) >= struck and job in ("", row["job_id"])
+    ]
+    counted = {row["task"] for row in lost} if job else {row["task"] for row in trace}
     begun = [row["task"] for row in trace if row["started"] is not None]
     return Cost(
         resumed_s=min((t for t in ends.values() if t > struck), default=math.nan) - struck,
         recovered_s=max((ends[row["task"]] for row in lost if row["task"] in ends), default=math.nan)
         - struck,
         lost=len(lost),
-        recomputed=sum(begun.count(task) > 1 for task in set(begun)),
+        recomputed=sum(begun.count(task) > 1 for task in counted),
     )
 
 
@@ -111,9 +118,9 @@ def record(
             file.write(json.dumps(line) + "\n")
 
 
-def record_cost(fault: str, what: str, toy: Toy, struck: float, note: str = "") -> Cost:
+def record_cost(fault: str, what: str, toy: Toy, struck: float, note: str = "", job: str = "") -> Cost:
     """`cost`, recorded."""
-    found = cost(toy, struck)
+    found = cost(toy, struck, job)
     record(fault, what, found.resumed_s, found.lost, found.recomputed, note, found.recovered_s)
     return found
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import psutil
@@ -91,7 +92,9 @@ def test_a_poisoned_frame_fails_alone_and_is_named(ended) -> None:
     assert "this frame is poisoned" in line
     assert not run.lost(), "a frame that raises costs no worker"
     (struck,) = [x["time"] for x in run.toy.said("start", "nap") if _is_bad(x)]
-    record_cost("j1", "a frame raises", run.toy, struck, "exit 4, the frame and its error named, the rest done")
+    record_cost(
+        "j1", "a frame raises", run.toy, struck, "exit 4, the frame and its error named, the rest done"
+    )
 
 
 @pytest.mark.parametrize("case", ["poisoned", "deadly"])
@@ -142,7 +145,7 @@ def test_on_failure_stop_submits_nothing_more(ended) -> None:
     assert {e["task"] for e in submitted} == {e["task"] for e in came_back}
     failed = next(e["time"] for e in came_back if e["failed"])
     assert max(e["time"] for e in submitted) < failed
-    assert 0 < len([x for x in run.toy.said("end", "nap")]) < N_FRAMES
+    assert 0 < len(run.toy.said("end", "nap")) < N_FRAMES
     note = "exit 4; what was under way ends, nothing more is submitted"
     record_cost("j3", 'a frame raises, on_failure = "stop"', run.toy, failed, note)
 
