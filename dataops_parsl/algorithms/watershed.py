@@ -2,7 +2,8 @@
 
 Background removed; foreground by noise level and Otsu (1979); markers from the maxima of the distance
 transform and of the log intensity; watershed (Vincent & Soille 1991); neighbours merged where neither a
-neck nor a dark valley lies between them; each object trimmed at its edge or a fraction of its bright level.
+neck nor a dark valley nor a step in brightness lies between them and both together fit an ellipse; each
+object trimmed at its edge or a fraction of its bright level.
 
 The markers are more than the cells on purpose and the merging compares necks with the objects beside them,
 so that the expected diameter guides but does not dictate: cells of half and of twice the size are found.
@@ -37,8 +38,11 @@ _MARKER_REACH_FRAC = 0.15
 _BRIGHT_REACH_FRAC = 0.35
 _BRIGHT_SMOOTH_FRAC = 0.08
 _LOCAL_LEVEL = 0.85  # of the local mean: darker pixels part cells that touch
-_OTSU_FRAC = 0.5
+_OTSU_FRAC = 0.55
+_CELL_OTSU_FRAC = 0.5  # dim rims of cells count
 _SLOPE_FRAC = 0.03  # a background that varies is not known better than this part of its range
+_HAZE_FRAC = 2.5  # a square of this side fits only into discs of more than 3.5 diameters
+_HAZE_SMOOTH_FRAC = 0.3
 _LEAST_SPAN_SIGMA = 50.0
 
 
@@ -95,7 +99,10 @@ def segment(
         middle, noise = _dark(_sample(signal), 60)
         signal -= np.float32(middle)
         signal -= outlines.out_of_focus(signal, diameter_px, noise)
-    level = max(_level(signal, threshold_sigma), _SLOPE_FRAC * slope)
+    else:
+        signal -= _haze(signal, diameter_px)
+    otsu_frac = _CELL_OTSU_FRAC if trim_frac is None else _OTSU_FRAC
+    level = max(_level(signal, threshold_sigma, otsu_frac), _SLOPE_FRAC * slope)
     foreground = _close_holes(signal > level, 0.1 * diameter_px**2)
     if not foreground.any():
         return empty
@@ -213,7 +220,17 @@ def _flatten(image: Float32, diameter_px: float) -> tuple[Float32, float]:
     return smooth - ground, float(np.ptp(ground))
 
 
-def _level(signal: Float32, threshold_sigma: float) -> float:
+def _haze(signal: Float32, diameter_px: float) -> Float32:
+    """Light broader than cells that the tiles miss: a grey opening (Sternberg 1986), smoothed."""
+    side_px = round(_HAZE_FRAC * diameter_px) | 1
+    opened = ndimage.grey_opening(signal, size=(side_px, side_px))
+    width_px = round(_HAZE_SMOOTH_FRAC * side_px) | 1
+    for _ in range(2):
+        opened = ndimage.uniform_filter(opened, width_px)
+    return np.asarray(opened, np.float32)
+
+
+def _level(signal: Float32, threshold_sigma: float, otsu_frac: float) -> float:
     """Shift `signal` so that its background is at 0, in place, and return the foreground's threshold."""
     sample = _sample(signal)
     middle, noise = _dark(sample, 60)
@@ -225,7 +242,7 @@ def _level(signal: Float32, threshold_sigma: float) -> float:
     signal -= np.float32(middle)
     # The square root keeps a few bright cells from hiding the dim ones.
     otsu = float(filters.threshold_otsu(np.sqrt(np.maximum(sample - middle, 0)))) ** 2
-    return max(threshold_sigma * noise, _OTSU_FRAC * otsu)
+    return max(threshold_sigma * noise, otsu_frac * otsu)
 
 
 def _dark(sample: Float32, percent: float) -> tuple[float, float]:

@@ -39,7 +39,7 @@ class Cellpose(Stage):
     """Segment one population."""
 
     name: ClassVar[str] = "cellpose"
-    version: ClassVar[int] = 2
+    version: ClassVar[int] = 3
 
     backend: Literal["watershed", "labels", "cpsam"] = "watershed"
     """watershed: classical, needs no weights and no GPU. labels: masks that a channel of the dataset

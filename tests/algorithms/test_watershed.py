@@ -66,7 +66,17 @@ def test_scale_and_dtype_do_not_matter(counts: type) -> None:
 @pytest.mark.parametrize("diameter_px", [10, 25, 50])
 @pytest.mark.parametrize(
     "kind",
-    ["zero", "constant", "poisson", "few counts", "gauss", "ramp", "noisy ramp", "vignette", "hot pixels"],
+    [
+        "zero",
+        "constant",
+        "poisson",
+        "few counts",
+        "gauss",
+        "ramp",
+        "noisy ramp",
+        "vignette",
+        "hot pixels",
+    ],
 )
 def test_nothing_is_found_in_nothing(kind: str, diameter_px: float) -> None:
     rng = np.random.default_rng(0)
@@ -114,6 +124,27 @@ def test_trim_cuts_the_halo() -> None:
     assert np.count_nonzero(segment(image, 30, trim_frac=0)) == pytest.approx(np.pi * 20**2, rel=0.2)
 
 
+def test_a_bright_cell_does_not_swallow_a_dim_one() -> None:
+    """They touch without a neck or a dark line between them; only a step in brightness parts them."""
+    rows, columns = np.mgrid[:96, :96]
+    image = np.full((96, 96), 50.0)
+    for x, counts in ((35, 400.0), (54, 160.0)):
+        inside = np.hypot(rows - 48, columns - x) < 11
+        image[inside] = np.maximum(image[inside], 50 + counts)
+    labels = segment(np.random.default_rng(0).poisson(image), 22)
+    assert labels.max() == 2
+    assert labels[48, 30] != labels[48, 60]
+
+
+def test_an_elongated_nucleus_stays_whole() -> None:
+    rows, columns = np.mgrid[:96, :96]
+    inside = ((rows - 48) / 9) ** 2 + ((columns - 48) / 24) ** 2 < 1
+    image = np.random.default_rng(0).poisson(50 + 200 * inside)
+    labels = segment(image, 2 * np.sqrt(9 * 24))
+    assert labels.max() == 1
+    assert np.count_nonzero(labels) == pytest.approx(np.count_nonzero(inside), rel=0.1)
+
+
 def test_misuse() -> None:
     image = np.ones((20, 20))
     image[0, 0] = np.nan
@@ -143,7 +174,7 @@ def test_limits_are_pooled_and_the_sum_is_clipped_below_only() -> None:
 
 
 def test_real_nuclei(test_data: Path) -> None:
-    """One diameter for nuclei of 10 to 50 px; a handful of images of the set, whose mean is 0.79."""
+    """One diameter for nuclei of 10 to 50 px; a handful of images of the set, whose mean is 0.80."""
     folder = test_data / "dsb2018_nuclei_dev"
     images = sorted(path for path in folder.glob("*.tif") if "_mask" not in path.name)[::3]
     scores = []
