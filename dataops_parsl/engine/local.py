@@ -34,6 +34,7 @@ class LocalBlocks(LocalProvider):  # type: ignore[misc] # Parsl has no types
         self.jobs: dict[str, Job] = {}
         self.refused = ""
         self.silent_since: float | None = None
+        self._groups: dict[str, int] = {}
 
     # Parsl's poller leaves this executor alone: `Blocks` asks.
     status_polling_interval = 0
@@ -42,6 +43,9 @@ class LocalBlocks(LocalProvider):  # type: ignore[misc] # Parsl has no types
         """Start the block; its id is a process id."""
         job_id = str(super().submit(command, tasks_per_node, job_name))
         self.jobs[job_id] = Job("PENDING")
+        # Asked for now: what a killed manager leaves behind has its group, but no leader that could be asked.
+        with contextlib.suppress(ProcessLookupError):
+            self._groups[job_id] = os.getpgid(int(job_id))
         return job_id
 
     def refresh(self, *, now: bool = False) -> None:
@@ -50,14 +54,19 @@ class LocalBlocks(LocalProvider):  # type: ignore[misc] # Parsl has no types
         ids = list(self.resources)
         for job_id, status in zip(ids, self.status(ids), strict=True):
             self.jobs[str(job_id)] = Job(_WORDS.get(status.state, "FAILED"), status.message or "")
+            if status.terminal:
+                self._kill(str(job_id))
 
     def kill(self) -> None:
         """End every process of the blocks, whatever it is at."""
-        for job in self.resources.values():
-            with contextlib.suppress(ProcessLookupError, PermissionError, KeyError):
-                group = os.getpgid(job["remote_pid"])
-                if group != os.getpgrp():
-                    os.killpg(group, signal.SIGKILL)
+        for job_id in list(self._groups):
+            self._kill(job_id)
+
+    def _kill(self, job_id: str) -> None:
+        group = self._groups.pop(job_id, os.getpgrp())
+        if group != os.getpgrp():
+            with contextlib.suppress(ProcessLookupError, PermissionError):
+                os.killpg(group, signal.SIGKILL)
 
     def cancel(self, job_ids: Sequence[Any]) -> Any:
         """End blocks; those that are over are left alone."""
