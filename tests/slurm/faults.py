@@ -45,7 +45,7 @@ class Strike:
         return str(self.victim["job"])
 
     def in_mid_task(self, toy: Toy) -> bool:
-        """Whether the victim's frame had not ended when it was struck; its worker may have lived on a little."""
+        """Whether the victim's frame had not ended when it was struck; its worker may have lived on."""
         return all(x["time"] > self.over for x in self._ends(toy))
 
     def cut_short(self, toy: Toy) -> bool:
