@@ -30,6 +30,8 @@ from tests.slurm.report import record_cost
 from tests.slurm.toy import Toy, toy_project
 
 NAPS = (*FAST, "--set=stages.nap.seconds=1", "--set=stages.glow.seconds=1", "--set=site.slurm.connect_s=90")
+ON_CPU = (*NAPS, "--set=resources.glow.force_gres=false")
+"""One executor instead of two."""
 INTERCHANGE_S = 60
 
 
@@ -57,9 +59,11 @@ def cases(cluster: Cluster, small_films: Path, tmp_path_factory: pytest.TempPath
     def scancel(frame: dict[str, Any]) -> None:
         cluster.command("scancel", frame["job"])
 
-    def run(name: str, *blows: tuple[str, Callable[[Driver, dict[str, Any]], object]]) -> Outcome:
+    def run(
+        name: str, arguments: tuple[str, ...], *blows: tuple[str, Callable[[Driver, dict[str, Any]], object]]
+    ) -> Outcome:
         toy = toy_project(tmp_path_factory.mktemp(name), small_films, cluster.environment)
-        driver = toy.start_toy(*NAPS)
+        driver = toy.start_toy(*arguments)
         strikes = []
         for stage, blow in blows:
             strikes.append(strike(toy, stage, partial(blow, driver)))
@@ -69,15 +73,18 @@ def cases(cluster: Cluster, small_films: Path, tmp_path_factory: pytest.TempPath
     with ThreadPoolExecutor(8) as pool:
         yield {
             "scancel": pool.submit(
-                run, "a", ("nap", lambda _, f: scancel(f)), ("glow", lambda _, f: scancel(f))
+                run, "a", NAPS, ("nap", lambda _, f: scancel(f)), ("glow", lambda _, f: scancel(f))
             ),
             "killed": pool.submit(
                 run,
                 "b1",
+                NAPS,
                 ("nap", lambda _, f: kill(f["pid"])),
                 ("glow", lambda _, f: kill(_manager(f["pid"]))),
             ),
-            "interchange": pool.submit(run, "b3", ("nap", lambda driver, _: kill(_interchange(driver.pid)))),
+            "interchange": pool.submit(
+                run, "b3", ON_CPU, ("nap", lambda driver, _: kill(_interchange(driver.pid)))
+            ),
         }
     cluster.reset()
 
@@ -89,8 +96,8 @@ def _manager(worker: int) -> int:
 
 
 def _interchange(driver: int) -> int:
-    """The interchange of the executor for CPU blocks, the first that the driver started."""
-    below = sorted(psutil.Process(driver).children(recursive=True), key=lambda p: p.create_time())
+    """The interchange that a driver started."""
+    below = psutil.Process(driver).children(recursive=True)
     return next(int(p.pid) for p in below if "interchange" in " ".join(p.cmdline()))
 
 
@@ -167,7 +174,7 @@ def test_without_its_interchange_a_run_ends_in_words_and_goes_on(
     assert not one_sealed_bundle(toy)
     first = block_jobs(toy)
     again = time.time()
-    output = toy.toy(*NAPS)
+    output = toy.toy(*ON_CPU)
     assert "Continuing" in output
     assert len(block_jobs(toy)) > len(first)
     assert same_tables(toy.toy_tables(), undisturbed)

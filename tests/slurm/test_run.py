@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from tests.helpers import same_tables, wait_for
+from tests.helpers import same_tables
 from tests.slurm.cluster import Cluster
 from tests.slurm.faults import block_jobs, leaves_nothing, one_sealed_bundle
 from tests.slurm.toy import Toy, toy_project
@@ -19,11 +19,11 @@ EIGHT = (
     "--site=slurm",
     "--workers=8",
     "--set=batch_frames=1",
-    # Long enough that all blocks are there before the work is done, even on a busy host.
-    "--set=stages.nap.seconds=5",
-    "--set=stages.glow.seconds=5",
     "--set=site.slurm.connect_s=120",
 )
+SECONDS = {1: (8, 5), 8: (2, 3)}
+"""GPUs a block → sleep at each frame of nap and glow, s: long enough that all blocks come while there is work,
+even on a busy host."""
 CPU, GPU = "short_1c_2gb", "gpu_short_gpu_1c_2gb"
 
 Runs = dict[int, Future[Toy]]
@@ -31,23 +31,24 @@ Runs = dict[int, Future[Toy]]
 
 @pytest.fixture(scope="module")
 def runs(cluster: Cluster, small_films: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Runs]:
-    """With one GPU a block, and with eight. The cluster has eight: the second run's block waits for them."""
+    """With one GPU a block, and with eight."""
     toys = {
         n: toy_project(tmp_path_factory.mktemp(f"of{n}"), small_films, cluster.environment) for n in (1, 8)
     }
 
     def run(gpus_a_block: int) -> Toy:
-        toys[gpus_a_block].toy(*EIGHT, f"--set=site.slurm.gpu_workers_per_block={gpus_a_block}")
+        nap_s, glow_s = SECONDS[gpus_a_block]
+        toys[gpus_a_block].toy(
+            *EIGHT,
+            f"--set=site.slurm.gpu_workers_per_block={gpus_a_block}",
+            f"--set=stages.nap.seconds={nap_s}",
+            f"--set=stages.glow.seconds={glow_s}",
+        )
         return toys[gpus_a_block]
 
-    def second() -> Toy:
-        # Else its block would be first in the queue, and those of the first run would wait.
-        first = toys[1]
-        wait_for(lambda: first.bundles("toy") and len(_submitted(first, GPU)) == 8, 200, "all are asked for")
-        return run(8)
-
-    with ThreadPoolExecutor(2) as pool:
-        yield {1: pool.submit(run, 1), 8: pool.submit(second)}
+    # One after the other: each starts sixteen workers.
+    with ThreadPoolExecutor(1) as pool:
+        yield {n: pool.submit(run, n) for n in toys}
     cluster.reset()
 
 

@@ -16,10 +16,12 @@ from typing import Any
 import psutil
 import pytest
 
+from dataops_parsl import open_run
+from dataops_parsl.events import read
 from tests.helpers import Driver, same_tables
 from tests.slurm.cluster import Cluster, ClusterError
 from tests.slurm.faults import FAST, leaves_nothing
-from tests.slurm.report import record_cost
+from tests.slurm.report import record
 from tests.slurm.toy import Toy, toy_project
 
 pytestmark = pytest.mark.faults
@@ -77,11 +79,12 @@ class Storm:
             _kill(victim["pid"], manager=kind == "kill manager")
 
     def calm(self) -> None:
-        """Bring back the nodes that are down."""
-        # Asked, not remembered: a controller that crashed may have forgotten that it brought one back.
+        """Bring back the nodes that are not at work."""
+        # Asked, not remembered: a controller that crashed may have forgotten that it brought one back, and
+        # SLURM drains nodes of which it knows no more what runs there.
         for line in self.cluster.command("sinfo", "--noheader", "--Node", "--format=%N %t").splitlines():
             node, state = line.split()
-            if state.startswith("down"):
+            if state.startswith(("down", "dr")):
                 with contextlib.suppress(ClusterError):  # refused for a while after a restart: next time
                     self.cluster.set_node(node, "resume")
 
@@ -137,7 +140,17 @@ def test_a_storm_of_faults(toy: Toy, cluster: Cluster, undisturbed) -> None:
     assert leaves_nothing(cluster, toy)
     done = ", ".join(f"{n} × {kind}" for kind, n in kinds.items())
     note = f"seed {SEED}; " + (f"started again after exit {codes}" if codes else "one start was enough")
-    record_cost("storm", done, toy, storm.first, note)
+    # A partial result is a bundle of its own: the figures are of all of them.
+    events = [e for bundle in toy.bundles("toy") for e in read(bundle / "log" / "events.jsonl")]
+    ends = [e["time"] for e in events if e["event"] == "ended" and e["time"] > storm.first]
+    lost = sum(e["event"] == "lost" for e in events)
+    begun = Counter(r["task"] for bundle in toy.bundles("toy") for r in _begun(bundle))
+    record("storm", done, min(ends) - storm.first, lost, sum(n > 1 for n in begun.values()), note)
+
+
+def _begun(bundle: Path) -> list[dict[str, Any]]:
+    """The attempts of a run that a worker began."""
+    return [row for row in open_run(bundle).arrow("trace").to_pylist() if row["started"] is not None]
 
 
 def cut_short(toy: Toy, victim: dict[str, Any]) -> bool:

@@ -32,7 +32,7 @@ batch_frames = 2
 name = "small"
 [site.slurm]
 poll_s = 1
-connect_s = 30
+connect_s = 90
 idle_s = 10
 [engine]
 heartbeat_s = 2
