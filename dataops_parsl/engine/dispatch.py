@@ -23,6 +23,8 @@ from dataops_parsl.spec import spec
 from dataops_parsl.task import execute
 
 Outcome = dict[str, Any]
+MOST_BLOCKS_LOST = 10
+"""So many blocks may end under a task before it is given up: it may be what ends them."""
 
 
 @dataclass
@@ -40,6 +42,7 @@ class _Attempts:
     label: str
     number: int = 1
     lost: int = 0
+    blocks_lost: int = 0
     submitted: float = 0.0
     deadly: set[int] = field(default_factory=set)
 
@@ -260,10 +263,14 @@ class Dispatcher:
             return self._with_more_memory(part, attempts, lost.reason)
         if frame is not None and frame not in attempts.deadly and attempts.number > 1:
             attempts.deadly.add(frame)
-        else:
+        elif lost.blames_frame:
             attempts.lost += 1
+        else:
+            attempts.blocks_lost += 1
         if attempts.lost >= self.max_attempts:
             return self._given_up(part, f"its worker died {attempts.lost} times ({lost.reason})")
+        if attempts.blocks_lost >= MOST_BLOCKS_LOST:
+            return self._given_up(part, f"its block was lost {attempts.blocks_lost} times ({lost.reason})")
         attempts.number += 1
         self._submit(part, f"{outcome}: {lost.reason}")
         return None

@@ -29,7 +29,7 @@ QUEUE, ITS_NODE = "gpu_v100", "v1"
 # Whose workers never connect: lines of site.worker_init, and what the end of the block's output must say.
 NEVER = {
     "worker_init fails": ("echo module: no such module >&2; exit 1", "module: no such module"),
-    "no parsl": ("export PYTHONPATH='{root}/hidden'", "No module named 'parsl."),
+    "no parsl": ("export PYTHONPATH='{root}/hidden'", "/hidden/parsl/__init__.py"),
     "no environment": ("export PATH=/usr/bin:/bin", "process_worker_pool.py: command not found"),
     "silent": ("echo mounting the image >&2; sleep 1000", "mounting the image"),
 }
@@ -63,7 +63,8 @@ Runs = dict[str, Future[Ended]]
 
 def _end(toy: Toy, driver: Driver, struck: float) -> Ended:
     code = driver.wait(200)
-    assert "Traceback" not in driver.output, driver.output
+    # The end of a block's output may hold one, indented.
+    assert not any(x.startswith("Traceback") for x in driver.output.splitlines()), driver.output
     return Ended(toy, driver.output, code, struck, time.time() - struck)
 
 
@@ -86,7 +87,8 @@ def runs(tmp_path_factory: pytest.TempPathFactory, small_films: Path, cluster: C
     def closed_after_its_first_block(toy: Toy) -> Ended:
         one_each = ("--workers=6", "--set=site.slurm.workers_per_block=1", "--set=stages.nap.seconds=0.5")
         driver = toy.start_toy(*FAST, *BRIEF, ON_CPU, *one_each)
-        wait_for(lambda: any(j["partition"] == "brief" for j in cluster.jobs()), 120, "a block is there")
+        running = {"partition": "brief", "state": "RUNNING"}
+        wait_for(lambda: any(running.items() <= j.items() for j in cluster.jobs()), 120, "a block runs")
         set_partition("brief", "INACTIVE")
         ended = _end(toy, driver, time.time())
         set_partition("brief", "UP")
@@ -100,7 +102,7 @@ def runs(tmp_path_factory: pytest.TempPathFactory, small_films: Path, cluster: C
         driver = toy.start_toy(
             *FAST, ON_CPU, f"--set=site.worker_init={lines}", f"--set=site.slurm.connect_s={SILENT_S}"
         )
-        wait_for(lambda: toy.bundles("toy") and _runs(toy), 120, "the first block runs")
+        wait_for(lambda: toy.bundles("toy") and _runs(toy), 120, "the first block runs or did")
         return _end(toy, driver, time.time())
 
     def waits(toy: Toy) -> Ended:
@@ -131,7 +133,8 @@ def runs(tmp_path_factory: pytest.TempPathFactory, small_films: Path, cluster: C
 
 def _runs(toy: Toy) -> bool:
     log = toy.bundles("toy")[-1] / "log" / "events.jsonl"
-    return log.exists() and any(e["state"] == "running" for e in toy.events("block"))
+    # One that fails at once is over before squeue is asked.
+    return log.exists() and any(e["state"] in ("running", "ended") for e in toy.events("block"))
 
 
 def test_a_refusal_in_mid_run_ends_it_in_words_of_sbatch(cluster: Cluster, runs: Runs, undisturbed) -> None:

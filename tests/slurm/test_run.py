@@ -22,8 +22,8 @@ EIGHT = (
     "--set=site.slurm.connect_s=120",
 )
 SECONDS = {1: (8, 5), 8: (2, 3)}
-"""GPUs a block → sleep at each frame of nap and glow, s: long enough that all blocks come while there is work,
-even on a busy host."""
+"""GPUs a block → sleep at each frame of nap and glow, s: long enough that all blocks come while there is
+work, even on a busy host."""
 CPU, GPU = "short_1c_2gb", "gpu_short_gpu_1c_2gb"
 
 Runs = dict[int, Future[Toy]]
