@@ -46,7 +46,7 @@ class Events:
     """
 
     def __init__(self, path: Path, failures: Path, listeners: tuple[Listener, ...] = ()) -> None:
-        self._failures, self._listeners = failures, listeners
+        self._path, self._failures, self._listeners = path, failures, listeners
         with place_errors(path):
             path.parent.mkdir(parents=True, exist_ok=True)
             before = path.read_bytes() if path.exists() else b""
@@ -65,11 +65,14 @@ class Events:
 
     def close(self) -> None:
         """Close the log."""
-        self._file.close()
+        # What a full disk did not take is tried once more here: that has been said when it happened.
+        with contextlib.suppress(OSError):
+            self._file.close()
 
     def _write(self, kind: str, **facts: Any) -> None:
         event = {"time": round(time.time(), 3), "event": kind, **facts}
-        self._file.write(json.dumps(event) + "\n")
+        with place_errors(self._path):
+            self._file.write(json.dumps(event) + "\n")
         for listener in self._listeners:
             listener.on_event(event)
 
@@ -91,8 +94,9 @@ class Events:
     def block(self, executor: str, block: str, job_id: str, state: str, **facts: Any) -> None:
         """A block of workers came to a state.
 
-        ``submitted`` (with its number of ``workers``), ``waiting``, ``running``, ``connected`` or ``ended``
-        (with ``reason`` and ``log``).
+        ``submitted`` (with its number of ``workers``), ``waiting``, ``running``, ``connected``, ``ended``
+        (with ``reason`` and ``log``) or, at the end of a run, ``left``. ``refused`` is of no block: sbatch
+        gives no more for now.
         """
         self._write("block", executor=executor, block=block, job_id=job_id, state=state, **facts)
 

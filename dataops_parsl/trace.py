@@ -7,7 +7,7 @@ its log. Put together, no attempt is missing.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -271,3 +271,19 @@ def _blocks(events: Iterable[Line]) -> list[Line]:
             open_ones.pop(key)["ended"] = last
     end(open_ones.values())
     return found
+
+
+def gpu_idle_frac(rows: Iterable[Mapping[str, Any]], labels: Collection[str]) -> float | None:
+    """Share of the time of GPU workers in which they computed nothing; None where there were none.
+
+    Parameters
+    ----------
+    rows : of `executors`
+    labels : collection of str
+        Executors whose blocks have GPUs.
+    """
+    gpu = [row for row in rows if row["executor"] in labels and row["worker_s"]]
+    if not gpu:
+        return None
+    busy_s, worker_s = (float(sum(row[k] for row in gpu)) for k in ("busy_s", "worker_s"))
+    return round(max(0.0, 1 - busy_s / worker_s), 4)

@@ -21,7 +21,7 @@ from dataops_parsl.commands.setting import Setting, add_config_arguments, load_s
 from dataops_parsl.config import Loaded
 from dataops_parsl.engine.dispatch import Dispatcher
 from dataops_parsl.engine.executors import Pool
-from dataops_parsl.engine.groups import groups
+from dataops_parsl.engine.groups import Group, groups
 from dataops_parsl.engine.preflight import findings, require
 from dataops_parsl.errors import InputMissingError, InterruptedRunError, RejectedError
 from dataops_parsl.events import Events, stage_times
@@ -33,7 +33,7 @@ from dataops_parsl.storage.atomic import check_root, write_json
 from dataops_parsl.storage.claims import Lease
 from dataops_parsl.storage.parts import parquet_bytes
 from dataops_parsl.storage.pixels import array_path, ensure_array
-from dataops_parsl.trace import executors, trace
+from dataops_parsl.trace import executors, gpu_idle_frac, trace
 
 TRUTH, TRUTH_SCORES = "truth.txt", "truth.csv"
 MAX_ROUNDS = 8
@@ -177,6 +177,8 @@ def _compute_and_seal(
     _say(f"{events.n_tasks} tasks in {duration(time.monotonic() - started)}, verdict: {verdict}")
     for note in bundle.facts["notes"]:
         _say(f"note: {note}")
+    if (idle := bundle.facts["gpu_idle_frac"]) is not None:
+        _say(f"GPU workers computed nothing in {idle:.0%} of their time")
     _say(f"tables and figures: {bundle.root}")
     _show_truth(bundle)
     if failures:
@@ -200,6 +202,7 @@ def _publish_and_seal(
     verdict = "partial" if failures else "accepted" if all(c.ok for c in checks) else "rejected"
     attempts = trace(bundle.events, bundle.worker_logs)
     bundle.write_table(TRACE, parquet_bytes(attempts))
+    used = executors(bundle.events, attempts)
     bundle.seal(
         verdict=verdict,
         notes=publish.notes(plan, tables),
@@ -207,7 +210,8 @@ def _publish_and_seal(
         failures=failures,
         parts=publish.digests(plan),
         stages=stage_times(events.ended_tasks),
-        executors=executors(bundle.events, attempts),
+        executors=used,
+        gpu_idle_frac=gpu_idle_frac(used, {g.label for g in _groups(plan) if g.gres}),
         rows={name: t.num_rows for name, t in tables.items()},
         wall_s=round(time.monotonic() - started, 1),
     )
@@ -236,6 +240,10 @@ def _describe(bundle: Bundle, setting: Setting, plan: Plan) -> None:
             bundle.write_text(f"dataset/{Path(name).name}", (dataset.root / name).read_text())
 
 
+def _groups(plan: Plan) -> list[Group]:
+    return groups(plan.config, [node.stage for node in plan.nodes])
+
+
 def _compute(
     setting: Setting,
     plan: Plan,
@@ -249,10 +257,7 @@ def _compute(
     given_up: dict[Part, dict[str, Any]] = {}
     if needs.todo:
         logs = bundle.root / "log"
-        stages = [node.stage for node in plan.nodes]
-        with Pool(
-            setting.config, groups(setting.config, stages), bundle.id, logs, bundle.lease, events.block
-        ) as pool:
+        with Pool(setting.config, _groups(plan), bundle.id, logs, bundle.lease, events.block) as pool:
             engine = setting.config.config.engine
             dispatcher = Dispatcher(pool, plan, events, engine.max_attempts, engine.on_failure)
             given_up = _rounds(plan, assessor, needs, dispatcher, progress)

@@ -234,6 +234,7 @@ class Blocks:
                 "python -m dataops_parsl check --site <site> says what the cluster accepts",
             )
         # A limit of jobs, say: go on with the blocks that are there.
+        self._report(self.group.label, "", "", "refused", reason=self.provider.refused)
         self._not_before = now + REFUSED_AGAIN_S
 
     def _give_back(self, usable: list[Block], n: int, managers: Managers) -> None:

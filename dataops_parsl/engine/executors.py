@@ -96,6 +96,8 @@ class Pool:
 
     def __enter__(self) -> Pool:
         logging.getLogger("parsl").propagate = False
+        # On a full disk Parsl's log would drown our words in tracebacks.
+        logging.raiseExceptions = False
         # interchange.py and process_worker_pool.py lie beside the interpreter.
         path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ.get('PATH', '')}"
         os.environ.update({**WORKER_ENVIRONMENT, "PATH": path})
@@ -140,7 +142,8 @@ class Pool:
             self._wait_until_gone()
             if not self.is_local:
                 cancel_leftovers(self._job_prefix)
-            self._drain_reports()
+            with contextlib.suppress(PlaceError):  # a full disk has been said, or is met at the next write
+                self._drain_reports()
             shutil.rmtree(self._temporary, ignore_errors=True)
             for keys in (self._run_dir / "parsl").glob("*/*/certificates"):
                 shutil.rmtree(keys, ignore_errors=True)

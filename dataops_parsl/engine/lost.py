@@ -72,6 +72,8 @@ def explain(
     job = f"job {facts['job_id']}" if "job_id" in facts else ""
     state = cause(str(facts.get("job_id", "")))
     if isinstance(error, ManagerLost):
+        if state.startswith("RUNNING"):
+            state = "its manager does not answer any more, though the job runs"
         where = " ".join(filter(None, ("block", str(facts.get("block", "")), job and f"({job})")))
         reason = f"{where} is lost: {state}" if facts else f"a block is lost ({error})"
         return Lost(reason.rstrip(": "), "OUT_OF_MEMORY" in state, False, facts)

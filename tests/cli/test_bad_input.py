@@ -43,7 +43,6 @@ def _noise(seed: int) -> np.ndarray:
         (("run", "--until", "contacts"), 2, ["no stage 'contacts'", "did you mean 'contact'"]),
         (("run", "--force", "kill"), 2, ["no stage 'kill'", "killing"]),
         (("run", "--site", "laptp"), 2, ["laptp", "did you mean 'laptop'"]),
-        (("run", "--site", "slurm", "--dry-run"), 2, ["slurm", "--site laptop"]),
         (
             ("run", "--set", "stages.cellpose.backend=watershd"),
             2,
