@@ -25,9 +25,7 @@ class BlockStates:
     def on_event(self, event: dict[str, Any]) -> str:
         """Take one event; returns what a user should be told at once, or an empty text."""
         if event["state"] == "refused":
-            return (
-                f"sbatch refuses more blocks of {event['executor']}: {event['reason']}; on with fewer"
-            )
+            return f"sbatch refuses more blocks of {event['executor']}: {event['reason']}; on with fewer"
         one = self._executors.setdefault(event["executor"], _Executor())
         block, state = event["block"], event["state"]
         one.state[block] = state
