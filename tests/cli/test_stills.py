@@ -93,7 +93,8 @@ def test_single_frames(ran: Project) -> None:
 
 def test_notebook_tables_are_pandas(ran: Project) -> None:
     run = open_run(ran.bundles("stills")[-1])
-    assert run.names == ["cells", "contacts", "frames"]
+    assert run.results == ["cells", "contacts", "frames"]
+    assert run.names == [*run.results, "trace"]
     assert {"cells", "contacts"} <= set(dir(run))
     cells = run.cells
     assert isinstance(cells, pd.DataFrame)
