@@ -13,9 +13,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from parsl.executors import HighThroughputExecutor
-
 from dataops_parsl.engine.groups import Group
+from dataops_parsl.engine.htex import Executor
 from dataops_parsl.engine.local import LocalBlocks
 from dataops_parsl.engine.slurm import RUNNING, TERMINAL, SlurmBlocks, cause
 from dataops_parsl.errors import PlaceError
@@ -79,7 +78,7 @@ class Blocks:
     Parameters
     ----------
     group : Group
-    executor : HighThroughputExecutor
+    executor : Executor
     provider : SlurmBlocks or LocalBlocks
     connect_s, idle_s : float
     report : callable
@@ -89,7 +88,7 @@ class Blocks:
     def __init__(
         self,
         group: Group,
-        executor: HighThroughputExecutor,
+        executor: Executor,
         provider: SlurmBlocks | LocalBlocks,
         connect_s: float,
         idle_s: float,

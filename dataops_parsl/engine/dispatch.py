@@ -243,6 +243,8 @@ class Dispatcher:
         error = future.exception()
         if error is None:
             return dict(future.result())
+        if isinstance(error, PlaceError):  # it never left this process
+            raise error
         if not is_loss(error):
             # A task never raises: it did not even start.
             raise PlaceError(

@@ -13,7 +13,7 @@ import sys
 import tempfile
 import threading
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future
 from pathlib import Path
 from typing import Any
@@ -22,13 +22,13 @@ import parsl
 from parsl.addresses import address_by_interface
 from parsl.config import Config
 from parsl.dataflow.dflow import DataFlowKernel
-from parsl.executors import HighThroughputExecutor
 from parsl.executors.high_throughput.executor import DEFAULT_LAUNCH_CMD
 
 from dataops_parsl.config import Loaded
 from dataops_parsl.engine.blocks import Blocks, Demand
 from dataops_parsl.engine.fitness import shortage
 from dataops_parsl.engine.groups import Group
+from dataops_parsl.engine.htex import Executor
 from dataops_parsl.engine.local import LocalBlocks
 from dataops_parsl.engine.slurm import SlurmBlocks, cancel_leftovers, cause
 from dataops_parsl.errors import DataopsError, PlaceError
@@ -46,6 +46,8 @@ WORKER_ENVIRONMENT = {
 LOCAL_CONNECT_S = 60.0
 """A local block that has not connected after so long, or whose workers are gone, is started again."""
 STEP_S = 0.5
+KEEPER_S = 120.0
+"""More than the commands of SLURM of one step may take when its controller does not answer."""
 GONE_AFTER_S = 45.0
 """How long the end of a run waits for its jobs to be over; SLURM itself kills them after its KillWait."""
 
@@ -133,12 +135,12 @@ class Pool:
         # A second Ctrl-C must not leave processes behind.
         with _signals_ignored():
             self._stopping.set()
-            # An sbatch may be under way: its job must be known before all are cancelled. Without an
-            # interchange the thread waits for it in vain.
-            self._keeper.join(30 if self._dead_interchange() is None else 2)
+            # An sbatch may be under way: its job must be known before all are cancelled.
+            self._keeper.join(KEEPER_S)
             for blocks in self._blocks.values():
                 blocks.stop()
-            self._dfk.cleanup()
+            with _closed_logs():
+                self._dfk.cleanup()
             self._wait_until_gone()
             if not self.is_local:
                 cancel_leftovers(self._job_prefix)
@@ -168,7 +170,7 @@ class Pool:
     def _job_prefix(self) -> str:
         return f"dataops-{self._run_id}-"
 
-    def _executor(self, group: Group) -> HighThroughputExecutor:
+    def _executor(self, group: Group) -> Executor:
         engine, site = self._config.config.engine, self._config.config.site
         environment = {
             **WORKER_ENVIRONMENT,
@@ -188,7 +190,7 @@ class Pool:
             connect_s, idle_s = site.slurm.connect_s, site.slurm.idle_s
             walltime_s = group.walltime_min * 60
             drain_s = int(walltime_s - min(site.slurm.drain_min * 60, walltime_s / 2))
-        executor = HighThroughputExecutor(
+        executor = Executor(
             label=group.label,
             provider=provider,
             address=address,
@@ -295,25 +297,15 @@ class Pool:
         self._drain_reports()
         if self._problem is not None:
             raise self._problem
-        if label := self._dead_interchange():
-            raise PlaceError(
-                f"Parsl's interchange process of {label} died, so results cannot come back",
-                f"run the same command again; its log is in {self._run_dir / 'parsl'}",
-            )
-
-    def _dead_interchange(self) -> str | None:
-        """The executor whose interchange has died, if one has."""
-        for label, blocks in list(self._blocks.items()):
-            process = getattr(blocks.executor, "interchange_proc", None)
-            if process is not None and process.poll() is not None:
-                return label
-        return None
+        for blocks in list(self._blocks.values()):
+            if blocks.executor.started:
+                blocks.executor.require_alive()
 
     def _keep(self) -> None:
         """In a thread of its own: commands of SLURM may take seconds, and results must not wait for them."""
         while not self._stopping.wait(STEP_S):
             for blocks in list(self._blocks.values()):
-                if self._stopping.is_set() or getattr(blocks.executor, "interchange_proc", None) is None:
+                if self._stopping.is_set() or not blocks.executor.started:
                     continue
                 try:
                     blocks.step()
@@ -362,7 +354,18 @@ def _interchange_command() -> list[str]:
 
 
 @contextlib.contextmanager
-def _signals_ignored() -> Any:
+def _closed_logs() -> Iterator[None]:
+    """Close the log file that Parsl lets go of without closing it."""
+    logger = logging.getLogger("parsl")
+    before = list(logger.handlers)
+    yield
+    for handler in before:
+        if handler not in logger.handlers:
+            handler.close()
+
+
+@contextlib.contextmanager
+def _signals_ignored() -> Iterator[None]:
     kept = {}
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
         with contextlib.suppress(ValueError):  # not in the main thread
