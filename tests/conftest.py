@@ -57,7 +57,7 @@ def small_films(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture
 def bare_project(tmp_path: Path) -> Project:
     """A project without datasets."""
-    root = tmp_path / "project"
+    root = tmp_path / "a project"
     shutil.copytree(PROJECT / "configs", root / "configs", ignore=shutil.ignore_patterns("*.user.toml"))
     shutil.copytree(PROJECT / "apps", root / "apps")
     return Project(root)

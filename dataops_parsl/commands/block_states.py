@@ -8,6 +8,11 @@ from typing import Any
 EXPECTED = ("given back", "COMPLETED")
 """How blocks end when nothing went wrong."""
 
+_CONTROLLER = {
+    "unreachable": "SLURM's controller does not answer; on with the blocks that work",
+    "answering": "SLURM's controller answers again",
+}
+
 
 @dataclass
 class _Executor:
@@ -24,6 +29,8 @@ class BlockStates:
 
     def on_event(self, event: dict[str, Any]) -> str:
         """Take one event; returns what a user should be told at once, or an empty text."""
+        if event["state"] in _CONTROLLER:
+            return _CONTROLLER[event["state"]]
         if event["state"] == "refused":
             return f"sbatch refuses more blocks of {event['executor']}: {event['reason']}; on with fewer"
         one = self._executors.setdefault(event["executor"], _Executor())

@@ -101,6 +101,7 @@ class Blocks:
         self._failures: list[str] = []
         self._n_silent = 0
         self._not_before = 0.0
+        self._told_silent: float | None = None
 
     @property
     def open(self) -> list[Block]:
@@ -171,7 +172,8 @@ class Blocks:
         resource = self.provider.resources.get(self.executor.blocks_to_job_id.get(block_id, ""), {})
         if "job_stderr_path" in resource:
             return Path(resource["job_stderr_path"]).with_suffix(suffix)
-        return Path(str(resource.get("script_path", "")) + suffix)
+        # Resolved: on a laptop it lies behind a link that goes with the run.
+        return Path(str(resource.get("script_path", "")) + suffix).resolve()
 
     def _is_hopeless(self) -> bool:
         if len(self._failures) >= MAX_FAILURES:
@@ -198,6 +200,9 @@ class Blocks:
 
     def _check_silence(self, now: float) -> None:
         since = self.provider.silent_since
+        if since != self._told_silent:
+            self._told_silent = since
+            self._report(self.group.label, "", "", "answering" if since is None else "unreachable")
         if since is not None and now - since > SILENT_S and not any(b.seen == now for b in self.open):
             raise PlaceError(
                 f"SLURM's controller has not answered for {SILENT_S / 60:.0f} min and no worker is connected",

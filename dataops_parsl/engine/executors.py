@@ -179,7 +179,9 @@ class Pool:
         }
         drain_s: int | None = None
         if self.is_local:
-            provider: SlurmBlocks | LocalBlocks = LocalBlocks(self._config, environment)
+            provider: SlurmBlocks | LocalBlocks = LocalBlocks(
+                self._config, environment, Path(self._temporary)
+            )
             address: str | None = "127.0.0.1"
             connect_s, idle_s = LOCAL_CONNECT_S, float("inf")
         else:

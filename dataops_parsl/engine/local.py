@@ -7,6 +7,7 @@ import os
 import shlex
 import signal
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
 from parsl.jobs.states import JobState
@@ -20,9 +21,18 @@ _WORDS = {JobState.RUNNING: "RUNNING", JobState.PENDING: "PENDING", JobState.COM
 
 
 class LocalBlocks(LocalProvider):  # type: ignore[misc] # Parsl has no types
-    """Parsl's local provider, seen as `SlurmBlocks` is."""
+    """Parsl's local provider, seen as `SlurmBlocks` is.
 
-    def __init__(self, config: Loaded, environment: dict[str, str]) -> None:
+    Parameters
+    ----------
+    config : Loaded
+    environment : mapping
+        Set in the block.
+    temporary : Path
+        A folder whose path has no blanks.
+    """
+
+    def __init__(self, config: Loaded, environment: dict[str, str], temporary: Path) -> None:
         exports = [f"export {name}={shlex.quote(value)}" for name, value in environment.items()]
         super().__init__(
             init_blocks=0,
@@ -31,6 +41,7 @@ class LocalBlocks(LocalProvider):  # type: ignore[misc] # Parsl has no types
             launcher=SimpleLauncher(),
             worker_init="\n".join([*exports, config.config.site.worker_init]),
         )
+        self._scripts = temporary / "scripts"
         self.jobs: dict[str, Job] = {}
         self.refused = ""
         self.silent_since: float | None = None
@@ -41,6 +52,10 @@ class LocalBlocks(LocalProvider):  # type: ignore[misc] # Parsl has no types
 
     def submit(self, command: str, tasks_per_node: int, job_name: str = "") -> str:
         """Start the block; its id is a process id."""
+        if not self._scripts.exists():
+            # Parsl hands the path of its script to a shell unquoted, and the project's may have blanks.
+            self._scripts.symlink_to(Path(self.script_dir).absolute())
+            self.script_dir: str = str(self._scripts)
         job_id = str(super().submit(command, tasks_per_node, job_name))
         self.jobs[job_id] = Job("PENDING")
         # Asked for now: what a killed manager leaves behind has its group, but no leader that could be asked.

@@ -160,6 +160,8 @@ def test_the_controller_is_away_for_a_while(
     cluster.start_controller()
     assert driver.wait() == 0, driver.output
     assert hit.in_mid_task(toy), "the victim must have been in mid-task"
+    assert "SLURM's controller does not answer" in driver.output
+    assert "SLURM's controller answers again" in driver.output
     lost = toy.events("lost")
     if crash:
         # It may not have written its newest jobs down, and ends them when it is back.

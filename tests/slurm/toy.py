@@ -120,7 +120,7 @@ def toy_project(folder: Path, small_films: Path, environment: Mapping[str, str] 
     environment : mapping
         More of it, such as `Cluster.environment`.
     """
-    root = folder / "project"
+    root = folder / "a project"
     (root / "configs").mkdir(parents=True)
     shutil.copytree(PROJECT / "configs" / "sites", root / "configs" / "sites")
     (root / "configs" / "config.user.toml").write_text(CONFIG)
