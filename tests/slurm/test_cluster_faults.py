@@ -156,11 +156,12 @@ def test_the_controller_is_away_for_a_while(
     # By then GPU blocks are wanted, and sbatch was tried and failed.
     wait_for(lambda: len(_naps(toy)) >= 6, 60, "work goes on without the controller")
     assert not toy.said("start", "glow")
+    # SLURM's commands themselves wait for it for a while.
+    wait_for(lambda: "SLURM's controller does not answer" in driver.output, 90, "the user is told")
     back = time.time()
     cluster.start_controller()
     assert driver.wait() == 0, driver.output
     assert hit.in_mid_task(toy), "the victim must have been in mid-task"
-    assert "SLURM's controller does not answer" in driver.output
     assert "SLURM's controller answers again" in driver.output
     lost = toy.events("lost")
     if crash:
