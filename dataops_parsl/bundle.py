@@ -9,7 +9,7 @@ from __future__ import annotations
 import fcntl
 import json
 import secrets
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -24,6 +24,7 @@ from dataops_parsl.storage.claims import Lease, is_live
 
 MANIFEST = "provenance_manifest.json"
 LEASE = "lease.json"
+RECORD = "run.json"
 TRACE = "trace"
 """The table about the run itself; see `dataops_parsl.trace`."""
 
@@ -40,9 +41,17 @@ def now() -> str:
 
 @dataclass(frozen=True)
 class Bundle:
-    """One run's folder."""
+    """One run's folder.
+
+    Parameters
+    ----------
+    root : Path
+    record : str
+        Name of the file of its facts.
+    """
 
     root: Path
+    record: str = RECORD
 
     @property
     def id(self) -> str:
@@ -76,16 +85,16 @@ class Bundle:
 
     @property
     def facts(self) -> dict[str, Any]:
-        """What run.json says; empty when it is missing or damaged."""
+        """What its record says; empty when it is missing or damaged."""
         try:
-            value: dict[str, Any] = json.loads((self.root / "run.json").read_bytes())
+            value: dict[str, Any] = json.loads((self.root / self.record).read_bytes())
         except (OSError, json.JSONDecodeError):
             return {}
         return value
 
     def update(self, **facts: Any) -> None:
-        """Change facts in run.json."""
-        write_json(self.root / "run.json", {**self.facts, **facts}, indent=1)
+        """Change facts in its record."""
+        write_json(self.root / self.record, {**self.facts, **facts}, indent=1)
 
     def write_table(self, name: str, data: bytes) -> None:
         """Write one table, already in parquet."""
@@ -97,26 +106,41 @@ class Bundle:
 
     def write_text(self, name: str, text: str) -> None:
         """Write one text file at the top."""
-        write_bytes(self.root / name, text.encode())
+        self.write_file(name, text.encode())
 
-    def seal(self, **facts: Any) -> None:
-        """Write the last facts, then the sha256 of every other file. Nothing is written afterwards."""
+    def write_file(self, name: str, data: bytes) -> None:
+        """Write one file at the top."""
+        write_bytes(self.root / name, data)
+
+    def seal(self, beside: Mapping[str, Path] | None = None, **facts: Any) -> None:
+        """Write the last facts, then the sha256 of every other file. Nothing is written afterwards.
+
+        Parameters
+        ----------
+        beside : mapping of name to folder
+            Folders elsewhere that belong to the run: their files are listed under their names.
+        """
         self.update(status="sealed", sealed_at=now(), **facts)
-        files = {}
-        for path in sorted(self.root.rglob("*")):
-            if path.is_file() and path.name not in (MANIFEST, LEASE):
-                files[str(path.relative_to(self.root))] = {
-                    "sha256": file_sha256(path),
-                    "bytes": path.stat().st_size,
-                }
-        write_json(self.root / MANIFEST, {"format": 1, "run": self.id, "files": files}, indent=1)
+        manifest: dict[str, Any] = {"format": 1, "run": self.id, "files": _hashes(self.root)}
+        if beside:
+            manifest["beside"] = {name: _hashes(folder) for name, folder in beside.items()}
+        write_json(self.root / MANIFEST, manifest, indent=1)
 
 
-def bundles(output_root: Path, workflow: str) -> Iterator[Bundle]:
+def _hashes(folder: Path) -> dict[str, dict[str, Any]]:
+    """sha256 and size of every file of a folder, but for the manifest's own and the lease."""
+    return {
+        str(path.relative_to(folder)): {"sha256": file_sha256(path), "bytes": path.stat().st_size}
+        for path in sorted(folder.rglob("*"))
+        if path.is_file() and path.name not in (MANIFEST, LEASE)
+    }
+
+
+def bundles(output_root: Path, workflow: str, record: str = RECORD) -> Iterator[Bundle]:
     """All bundles of a workflow, newest first."""
     for path in sorted((output_root / workflow).glob("run_*"), reverse=True):
         if path.is_dir():
-            yield Bundle(path)
+            yield Bundle(path, record)
 
 
 def find_sealed(output_root: Path, workflow: str, recipe: str) -> Bundle | None:
@@ -125,7 +149,7 @@ def find_sealed(output_root: Path, workflow: str, recipe: str) -> Bundle | None:
     return next(same, None)
 
 
-def open_bundle(output_root: Path, workflow: str, recipe: str) -> tuple[Bundle, bool]:
+def open_bundle(output_root: Path, workflow: str, recipe: str, record: str = RECORD) -> tuple[Bundle, bool]:
     """Continue the open bundle of a run that died, or open a new one.
 
     Returns
@@ -138,11 +162,11 @@ def open_bundle(output_root: Path, workflow: str, recipe: str) -> tuple[Bundle, 
     # Under a lock, with the lease taken before it is given up: two runs never continue one bundle.
     with open(folder / ".lock", "w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
-        for bundle in bundles(output_root, workflow):
+        for bundle in bundles(output_root, workflow, record):
             if not bundle.sealed and not bundle.live and bundle.facts.get("recipe") == recipe:
                 Lease(bundle.lease).take()
                 return bundle, True
-        bundle = Bundle(folder / f"run_{new_id()}")
+        bundle = Bundle(folder / f"run_{new_id()}", record)
         bundle.update(
             format=1, run=bundle.id, workflow=workflow, recipe=recipe, status="open", opened_at=now()
         )
@@ -206,7 +230,7 @@ def open_run(path: str | Path) -> RunTables:
         When there is no bundle.
     """
     root = Path(path)
-    if not (root / "run.json").exists():
+    if not (root / RECORD).exists():
         raise UsageError(
             f"{root} is no run bundle: it has no run.json", "give a folder output/<workflow>/run_<id>"
         )

@@ -11,7 +11,7 @@
 from __future__ import annotations
 
 import importlib.util
-from collections.abc import Iterator
+from collections.abc import Collection, Iterable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
@@ -145,12 +145,7 @@ class Workflow:
                 f"workflow {self.name!r} has no stage {stage!r}{nearest(stage, self.nodes)}",
                 f"its stages are {', '.join(self.nodes)}",
             )
-        keep, todo = set[str](), [stage]
-        while todo:
-            name = todo.pop()
-            if name and name not in keep:
-                keep.add(name)
-                todo += [o.node for o in self.nodes[name].wiring.values()]
+        keep = self._above([stage])
         return Workflow(
             self.name,
             {k: v for k, v in self.nodes.items() if k in keep},
@@ -158,6 +153,23 @@ class Workflow:
             [o for o in self.pictures if o.node in keep],
             [Output(stage, name) for name in self.nodes[stage].outputs],
         )
+
+    def feeding(self, stages: Collection[str]) -> Workflow:
+        """The part of the workflow that makes what these stages read, and computes just that."""
+        wanted = [o for stage in stages for o in self.nodes[stage].wiring.values() if o.node]
+        keep = self._above(o.node for o in wanted)
+        nodes = {k: v for k, v in self.nodes.items() if k in keep}
+        return Workflow(self.name, nodes, {}, [], list(dict.fromkeys(wanted)))
+
+    def _above(self, stages: Iterable[str]) -> set[str]:
+        """These stages and all that they read from, at any distance."""
+        keep, todo = set[str](), list(stages)
+        while todo:
+            name = todo.pop()
+            if name and name not in keep:
+                keep.add(name)
+                todo += [o.node for o in self.nodes[name].wiring.values()]
+        return keep
 
 
 def workflow_files(project: Path) -> dict[str, Path]:

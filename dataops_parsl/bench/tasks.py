@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from dataops_parsl.provenance import host_facts
+from dataops_parsl.task import execute
 
 
 def nap(task: dict[str, Any]) -> dict[str, Any]:
@@ -32,3 +33,25 @@ def meet(task: dict[str, Any]) -> dict[str, Any]:
             break
         time.sleep(0.02)
     return {"started": started, "ended": time.time(), "met": len(list(folder.iterdir())), **facts}
+
+
+def rehearse(task: dict[str, Any]) -> dict[str, Any]:
+    """Meet, then compute the parts of ``task["passes"]``, a list of lists of specs of `task.execute`.
+
+    The first pass of a worker loads libraries, models and virtual machines, the others do not.
+
+    Returns
+    -------
+    dict
+        ``seconds`` of each pass, ``problem`` in words or empty, and what `meet` returns.
+    """
+    met = meet(task)
+    seconds, problem = [], ""
+    for parts in task["passes"]:
+        started = time.perf_counter()
+        for part in parts:
+            outcome = execute(part)
+            if outcome["status"] not in ("done", "partial"):
+                problem = problem or f"{part['id']}: {outcome['status']}, {outcome['reason']}"
+        seconds.append(round(time.perf_counter() - started, 4))
+    return {**met, "seconds": seconds, "problem": problem}

@@ -6,7 +6,7 @@ import argparse
 from typing import Any
 
 from dataops_parsl.commands.setting import add_config_arguments, load_setting, open_dataset
-from dataops_parsl.config import find_project, write_default
+from dataops_parsl.config import find_project, write_benchmark_default, write_default
 from dataops_parsl.config.words import dotted
 from dataops_parsl.stages import discover
 from dataops_parsl.storage.atomic import write_bytes
@@ -18,7 +18,7 @@ def add_parser(commands: Any) -> None:
     parser.add_argument(
         "--write-default",
         action="store_true",
-        help="write configs/config.def.toml from the models (make config)",
+        help="write configs/*.def.toml from the models (make config)",
     )
     add_config_arguments(parser)
     parser.set_defaults(execute=execute)
@@ -27,9 +27,13 @@ def add_parser(commands: Any) -> None:
 def execute(args: argparse.Namespace) -> int:
     """Print every effective value with the file that it came from."""
     if args.write_default:
-        path = find_project(None, args.project) / "configs" / "config.def.toml"
-        write_bytes(path, write_default(discover()).encode())
-        print(f"wrote {path}")
+        folder = find_project(None, args.project) / "configs"
+        for name, text in (
+            ("config.def.toml", write_default(discover())),
+            ("benchmark.def.toml", write_benchmark_default()),
+        ):
+            write_bytes(folder / name, text.encode())
+            print(f"wrote {folder / name}")
         return 0
     setting = open_dataset(args)[1] if args.dataset else load_setting(args)
     origins = setting.config.origins

@@ -4,11 +4,8 @@ from __future__ import annotations
 
 import argparse
 import shutil
-import signal
-import sys
 import time
-from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
@@ -18,26 +15,25 @@ from dataops_parsl.commands import demo
 from dataops_parsl.commands.failures import partial_error
 from dataops_parsl.commands.progress import Progress, duration
 from dataops_parsl.commands.setting import Setting, add_config_arguments, load_setting, open_dataset
+from dataops_parsl.commands.signals import stop_signals
 from dataops_parsl.config import Loaded
 from dataops_parsl.engine.dispatch import Dispatcher
 from dataops_parsl.engine.executors import Pool
 from dataops_parsl.engine.groups import Group, groups
 from dataops_parsl.engine.preflight import findings, require
-from dataops_parsl.errors import InputMissingError, InterruptedRunError, RejectedError
+from dataops_parsl.engine.rounds import rounds
+from dataops_parsl.errors import RejectedError
 from dataops_parsl.events import Events, stage_times
 from dataops_parsl.needs import Assessor, Needs, downstream
 from dataops_parsl.nodes import Part
 from dataops_parsl.plan import Plan, check_populations
 from dataops_parsl.provenance import run_facts
-from dataops_parsl.storage.atomic import check_root, write_json
+from dataops_parsl.storage.atomic import check_root
 from dataops_parsl.storage.claims import Lease
 from dataops_parsl.storage.parts import parquet_bytes
-from dataops_parsl.storage.pixels import array_path, ensure_array
 from dataops_parsl.trace import executors, gpu_idle_frac, trace
 
 TRUTH, TRUTH_SCORES = "truth.txt", "truth.csv"
-MAX_ROUNDS = 8
-"""Plan, run, plan again: each round after the first mends inputs that were found damaged."""
 
 
 def add_parser(commands: Any) -> None:
@@ -160,7 +156,7 @@ def _compute_and_seal(
         _say(f"Continuing {bundle.root}, which was not finished")
     progress = Progress(blocks=setting.config.config.site.kind == "slurm")
     with ExitStack() as stack:
-        stack.enter_context(_stop_signals())
+        stack.enter_context(stop_signals())
         stack.enter_context(Lease(bundle.lease))
         events = Events(bundle.events, bundle.root / "log" / "failures", (progress,))
         stack.callback(events.close)
@@ -260,7 +256,7 @@ def _compute(
         with Pool(setting.config, _groups(plan), bundle.id, logs, bundle.lease, events.block) as pool:
             engine = setting.config.config.engine
             dispatcher = Dispatcher(pool, plan, events, engine.max_attempts, engine.on_failure)
-            given_up = _rounds(plan, assessor, needs, dispatcher, progress)
+            given_up = rounds(plan, assessor, needs, dispatcher, progress.expect)
     gone = [
         {
             "position": part.position,
@@ -272,65 +268,6 @@ def _compute(
         for part, outcome in given_up.items()
     ]
     return publish.roots(plan) + gone
-
-
-def _rounds(
-    plan: Plan, assessor: Assessor, needs: Needs, dispatcher: Dispatcher, progress: Progress
-) -> dict[Part, dict[str, Any]]:
-    """Rounds of work, each on what is missing then; returns the parts that were given up."""
-    given_up: dict[Part, dict[str, Any]] = {}
-    blocked: set[Part] = set()
-    for _ in range(MAX_ROUNDS):
-        todo = {p: r for p, r in needs.todo.items() if p not in given_up and p not in blocked}
-        if not todo and publish.readable(plan):
-            return given_up
-        _prepare(plan, todo)
-        progress.expect(plan, todo)
-        result = dispatcher.run(todo, assessor.needed, assessor.mark)
-        given_up.update(result.failed)
-        blocked.update(result.blocked)
-        if result.stopped:
-            return given_up
-        needs = assessor.assess()
-    raise InputMissingError(
-        f"after {MAX_ROUNDS} rounds {len(needs.todo)} parts are still missing",
-        "something else changes or deletes the scratch folder while the run goes on",
-    )
-
-
-def _prepare(plan: Plan, todo: dict[Part, str]) -> None:
-    """What only the driver writes: the description of each step and the heads of its arrays."""
-    for node in dict.fromkeys(p.node for p in todo):
-        if not (node.folder / "step.json").exists():
-            write_json(node.folder / "step.json", node.described, indent=1)
-        for position, output, channel, dtype in plan.arrays(node):
-            film = plan.positions[position]
-            ensure_array(
-                array_path(node.folder, position, output, channel),
-                film.n_frames,
-                film.shape_px,
-                dtype,
-                plan.batch_frames,
-                plan.dataset.pixel_size_um,
-            )
-
-
-@contextmanager
-def _stop_signals() -> Iterator[None]:
-    """Turn Ctrl-C, SIGTERM and SIGHUP into an orderly end."""
-
-    def stop(number: int, _: Any) -> None:
-        raise InterruptedRunError(
-            f"stopped by {signal.Signals(number).name}; what was computed is kept",
-            f"the same command goes on from there: python -m dataops_parsl {' '.join(sys.argv[1:])}",
-        )
-
-    kept = {n: signal.signal(n, stop) for n in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)}
-    try:
-        yield
-    finally:
-        for number, handler in kept.items():
-            signal.signal(number, handler)
 
 
 def _say(text: str) -> None:

@@ -7,11 +7,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from dataops_parsl.commands.demo import ensure_demo
+from dataops_parsl.commands.simulate import ensure_simulated
 from dataops_parsl.config import Loaded, find_project, load
 from dataops_parsl.dataset.listing import find
 from dataops_parsl.dataset.manifest import Dataset
 from dataops_parsl.stages import discover
+
+SIMULATED = ("demo", "bench")
+"""Datasets that are made of the scenes of their name."""
 
 
 @dataclass(frozen=True)
@@ -66,6 +69,7 @@ def load_setting(
         dataset_layer=dataset_layer,
         flags=flags,
         sets=getattr(args, "sets", []),
+        benchmark=getattr(args, "benchmark", False),
     )
     return Setting(project, config)
 
@@ -73,12 +77,12 @@ def load_setting(
 def open_dataset(args: argparse.Namespace) -> tuple[Dataset, Setting]:
     """Open the dataset that the configuration names, and load the configuration with its populations.
 
-    The demo is written when it is asked for and not there yet.
+    The demo and the benchmark's film are simulated when they are asked for and not there yet.
     """
     first = load_setting(args).config
     name, paths = first.config.dataset.name, first.paths
-    if name == "demo":
-        ensure_demo(paths.data_root)
+    if name in SIMULATED:
+        ensure_simulated(paths.data_root, name, name, "tiff-frames")
     dataset = Dataset.open(find(name, paths.data_root, paths.legacy_root))
     layer = dataset.description.model_dump(mode="json", include={"populations"}, exclude_unset=True)
     return dataset, load_setting(args, (dataset.root / "dataset.toml", layer.get("populations", {})))

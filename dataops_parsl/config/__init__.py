@@ -1,9 +1,11 @@
 """TOML layers to frozen models; each value knows its origin. The stage classes are handed in.
 
 Layers, the later wins, key by key: defaults of the models < ``configs/sites/<site>.toml`` < the
-populations of the dataset's ``dataset.toml`` < ``configs/config.user.toml`` < flags < ``--set``.
+populations of the dataset's ``dataset.toml`` < ``configs/config.user.toml`` < flags < ``--set``. A benchmark
+has two of its own, right after the first and after the user's.
 """
 
+from dataops_parsl.config.benchmark import Bench, write_benchmark_default
 from dataops_parsl.config.default import write_default
 from dataops_parsl.config.load import FLAGS, load
 from dataops_parsl.config.loaded import Loaded, Roots
@@ -22,6 +24,7 @@ from dataops_parsl.config.project import find_project, site_files
 
 __all__ = [
     "FLAGS",
+    "Bench",
     "Config",
     "DatasetChoice",
     "Engine",
@@ -36,5 +39,6 @@ __all__ = [
     "find_project",
     "load",
     "site_files",
+    "write_benchmark_default",
     "write_default",
 ]

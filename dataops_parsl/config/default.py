@@ -34,14 +34,14 @@ def write_default(stage_classes: Sequence[type[Stage]]) -> str:
     """Return the text of config.def.toml: it loads to the defaults, whatever the stages."""
     settings = Settings()
     inner = {name: submodel(field) for name, field in Settings.model_fields.items()}
-    blocks = [_comment(_HEAD), *_keys(Settings, settings.model_dump(mode="json"))]
+    blocks = [comment(_HEAD), *lines(Settings, settings.model_dump(mode="json"))]
     for name in ("paths", "dataset"):
         blocks += _table(inner[name], getattr(settings, name).model_dump(mode="json"), (name,))
     blocks += [
-        f"{_comment(_doc(PopulationConfig))}\n#[populations.<population>]",
-        *_keys(PopulationConfig, {}),
+        f"{comment(_doc(PopulationConfig))}\n#[populations.<population>]",
+        *lines(PopulationConfig, {}),
     ]
-    blocks.append(_comment(_STAGES))
+    blocks.append(comment(_STAGES))
     for cls in stage_classes:
         blocks += _table(cls, cls().model_dump(mode="json"), ("stages", cls.name))
     blocks += _table(Resources, Resources().model_dump(mode="json"), ("resources", "default"), _RESOURCES)
@@ -52,32 +52,37 @@ def write_default(stage_classes: Sequence[type[Stage]]) -> str:
 
 def _table(model: type[BaseModel] | None, values: Mapping[str, Any], at: Key, more: str = "") -> list[str]:
     assert model is not None
-    head = "\n".join(filter(None, (_comment(f"{_doc(model)}\n{more}"), f"[{dotted(at)}]")))
-    blocks = [head, *_keys(model, values)]
+    head = "\n".join(filter(None, (comment(f"{_doc(model)}\n{more}"), f"[{dotted(at)}]")))
+    blocks = [head, *lines(model, values)]
     for name, field in model.model_fields.items():
         if inner := submodel(field):
             blocks += _table(inner, values[name], (*at, name), field.description or "")
     return blocks
 
 
-def _keys(model: type[BaseModel], values: Mapping[str, Any]) -> list[str]:
+def lines(model: type[BaseModel], values: Mapping[str, Any]) -> list[str]:
     """The lines of each key of the model; a key that is not in `values`, or None there, is commented out."""
     blocks, described = [], schemas(model)
     for name, field in model.model_fields.items():
         if submodel(field):
             continue
-        doc = _comment(f"{inspect.cleandoc(field.description or '')} ({expected(described[name])})")
+        doc = comment(f"{inspect.cleandoc(field.description or '')} ({expected(described[name])})")
         value = values.get(name)
-        line = f"{name} = {_toml(value, len(name) + 3)}" if value is not None else f"#{name} ="
+        line = toml_line(name, value) if value is not None else f"#{name} ="
         blocks.append(f"{doc}\n{line}")
     return blocks
+
+
+def toml_line(name: str, value: Any) -> str:
+    """``name = value``, over several lines where it is long."""
+    return f"{name} = {_toml(value, len(name) + 3)}"
 
 
 def _doc(model: type[BaseModel]) -> str:
     return inspect.cleandoc(vars(model).get("__doc__") or "").partition("\n\n")[0]
 
 
-def _comment(text: str) -> str:
+def comment(text: str) -> str:
     """The text as comment lines; paragraphs stay apart."""
     paragraphs = [p for p in inspect.cleandoc(text).split("\n\n") if p.strip()]
     return "\n#\n".join(

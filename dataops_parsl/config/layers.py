@@ -71,8 +71,15 @@ def known_keys(model: type[BaseModel]) -> Known:
     return Known({name: known_keys(m) if m else None for name, m in inner.items()})
 
 
-def known_tree(stage_classes: Iterable[type[Stage]], populations: Iterable[str] | None) -> Known:
-    """The keys of the whole configuration; without `populations` any name of one goes."""
+def known_tree(
+    stage_classes: Iterable[type[Stage]],
+    populations: Iterable[str] | None,
+    more: Mapping[str, type[BaseModel]] | None = None,
+) -> Known:
+    """The keys of the whole configuration; without `populations` any name of one goes.
+
+    `more` are tables of their own beside it.
+    """
     population, resources = known_keys(PopulationConfig), known_keys(Resources)
     names = None if populations is None else list(populations)
     stages: dict[str, Known | None] = {}
@@ -86,6 +93,7 @@ def known_tree(stage_classes: Iterable[type[Stage]], populations: Iterable[str] 
     return Known(
         {
             **known_keys(Settings).keys,
+            **{name: known_keys(model) for name, model in (more or {}).items()},
             "populations": Known(
                 dict.fromkeys(names or (), population),
                 population if names is None else None,

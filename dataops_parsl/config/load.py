@@ -7,6 +7,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from dataops_parsl.config.benchmark import BENCH_DEFAULTS, BENCH_USER, Bench, bench_tables
 from dataops_parsl.config.layers import DEFAULTS, Reader, known_tree, origin_of
 from dataops_parsl.config.loaded import Loaded, Roots
 from dataops_parsl.config.merge import Merge
@@ -22,7 +23,6 @@ FLAGS: Mapping[str, Key] = {
     "--frames": ("dataset", "total_frames"),
 }
 USER = "configs/config.user.toml"
-_REDO = f"put it into {USER} and run `make config`, which writes {DEFAULTS} from the code"
 
 
 def load(
@@ -33,6 +33,7 @@ def load(
     dataset_layer: tuple[Path, Mapping[str, Any]] | None = None,
     flags: Mapping[str, Any] | None = None,
     sets: Sequence[str] = (),
+    benchmark: bool = False,
 ) -> Loaded:
     """Load the configuration of a project.
 
@@ -53,6 +54,8 @@ def load(
         Flag → value, of `FLAGS`; a None is a flag that was not given.
     sets : sequence of str
         What each ``--set`` says, ``key=value``.
+    benchmark : bool
+        With the layers of the benchmark, and its table ``[bench]``.
 
     Raises
     ------
@@ -61,14 +64,20 @@ def load(
     """
     _check_classes(stage_classes)
     populations = dataset_layer[1] if dataset_layer else None
-    reader = Reader(known_tree(stage_classes, populations))
+    reader = Reader(known_tree(stage_classes, populations, {"bench": Bench} if benchmark else {}))
     merge = Merge(reader.problems)
     defaults = _defaults(stage_classes, reader)
     merge.lay(defaults, DEFAULTS)
-    _check_written_defaults(project, reader, defaults)
+    _check_written_defaults(project, DEFAULTS, reader, defaults)
+    bench_user: dict[Key, Any] = {}
+    if benchmark:
+        own = reader.flat(bench_tables(cls.name for cls in stage_classes), BENCH_DEFAULTS)
+        merge.lay(own, BENCH_DEFAULTS)
+        _check_written_defaults(project, BENCH_DEFAULTS, reader, own)
+        bench_user = _file(project / BENCH_USER, BENCH_USER, reader)
     user = _file(project / USER, USER, reader)
     set_leaves = reader.sets(sets)
-    named = {"--set": set_leaves, USER: user, DEFAULTS: defaults}
+    named = {"--set": set_leaves, BENCH_USER: bench_user, USER: user, DEFAULTS: defaults}
     if site is not None:
         named = {"--site": {("site", "name"): site}}
     merge.lay(*_site(project, named, reader))
@@ -77,6 +86,7 @@ def load(
         origin = origin_of(dataset_layer[0], project)
         merge.lay(reader.flat({"populations": dataset_layer[1]}, origin), origin)
     merge.lay(user, USER)
+    merge.lay(bench_user, BENCH_USER)
     for flag, value in (flags or {}).items():
         if value is not None:
             merge.lay({FLAGS[flag]: value}, flag)
@@ -111,13 +121,15 @@ def _file(path: Path, origin: str, reader: Reader, remedy: str = "") -> dict[Key
     return reader.flat(reader.file(path, origin), origin, remedy) if path.exists() else {}
 
 
-def _check_written_defaults(project: Path, reader: Reader, defaults: Mapping[Key, Any]) -> None:
-    for key, value in _file(project / DEFAULTS, DEFAULTS, reader, _REDO).items():
+def _check_written_defaults(project: Path, name: str, reader: Reader, defaults: Mapping[Key, Any]) -> None:
+    own = name.replace(".def.", ".user.")
+    redo = f"put it into {own} and run `make config`, which writes {name} from the code"
+    for key, value in _file(project / name, name, reader, redo).items():
         if key not in defaults:
-            reader.problems.add(DEFAULTS, key, f" was added by hand, as {show(value)}", _REDO)
+            reader.problems.add(name, key, f" was added by hand, as {show(value)}", redo)
         elif value != defaults[key]:
             text = f" was changed by hand: it is {show(value)}, and {show(defaults[key])} in the code"
-            reader.problems.add(DEFAULTS, key, text, _REDO)
+            reader.problems.add(name, key, text, redo)
 
 
 def _site(
@@ -151,7 +163,8 @@ def _checked(
 ) -> Loaded:
     if populations is None:
         merge.values = {k: v for k, v in merge.values.items() if k[0] != "populations"}
-    sections = {"populations", "stages", "resources"}
+    bench = merge.model(Bench, merge.under("bench"), ("bench",)) if merge.under("bench") else None
+    sections = {"populations", "stages", "resources", "bench"}
     settings = merge.model(Settings, {k: v for k, v in merge.under().items() if k[0] not in sections})
     described = {
         p: merge.model(PopulationConfig, merge.under("populations", p), ("populations", p), home=home)
@@ -186,7 +199,8 @@ def _checked(
         roots,
         {dotted(key): v.origin for key, v in merge.values.items()},
         overrides,
-        _effective(config, overrides, merge.values),
+        _effective(config, bench, overrides, merge.values),
+        bench,
     )
 
 
@@ -227,10 +241,12 @@ def _roots(project: Path, paths: Paths, merge: Merge) -> Roots:
 
 
 def _effective(
-    config: Config, overrides: Mapping[tuple[str, str], Stage], keys: Iterable[Key]
+    config: Config, bench: Bench | None, overrides: Mapping[tuple[str, str], Stage], keys: Iterable[Key]
 ) -> dict[Key, Any]:
     """The values of `keys` as the models have them."""
     tables = config.model_dump(mode="json", exclude={"stages"})
+    if bench:
+        tables["bench"] = bench.model_dump(mode="json")
     tables["stages"] = {name: stage.model_dump(mode="json") for name, stage in config.stages.items()}
     for (stage, population), special in overrides.items():
         tables["stages"][stage][population] = special.model_dump(mode="json")

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
 
+from dataops_parsl.config.benchmark import Bench
 from dataops_parsl.config.layers import tree
 from dataops_parsl.config.models import Config, Resources
 from dataops_parsl.config.words import Key
@@ -43,6 +44,8 @@ class Loaded:
         The stages that have parameters of their own for a population.
     values : mapping of key to value
         The effective values, as TOML has them; None is "not set".
+    bench : Bench or None
+        What a benchmark measures; None for anything else.
     """
 
     project: Path
@@ -51,6 +54,7 @@ class Loaded:
     origins: Mapping[str, str]
     overrides: Mapping[tuple[str, str], Stage]
     values: Mapping[Key, Any]
+    bench: Bench | None = None
 
     def stage(self, cls: type[S], population: str | None = None) -> S:
         """The stage with its parameters, for one population or (None) for all.

@@ -68,6 +68,8 @@ class Pool:
         The run's sign of life.
     report : callable
         Told what becomes of blocks: (executor, block, job id, state, facts).
+    fixed : bool
+        Hold all blocks from start to end, whatever there is to do: for a benchmark.
     """
 
     def __init__(
@@ -78,7 +80,10 @@ class Pool:
         run_dir: Path,
         lease: Path,
         report: Callable[..., None],
+        *,
+        fixed: bool = False,
     ) -> None:
+        self._fixed = fixed
         self._config, self._groups = config, {g.label: g for g in groups}
         self._run_id, self._run_dir, self._lease, self._report = run_id, run_dir, lease, report
         self._dfk: DataFlowKernel | None = None
@@ -216,8 +221,8 @@ class Pool:
     # --- work
 
     def label(self, stage: str, on_gpu: bool) -> str:
-        """The executor of a stage."""
-        return next(g.label for g in self._groups.values() if (stage, on_gpu) in g.serves)
+        """The executor of a stage; empty where the pool serves it not."""
+        return next((g.label for g in self._groups.values() if (stage, on_gpu) in g.serves), "")
 
     @property
     def workers(self) -> dict[str, int]:
@@ -258,6 +263,8 @@ class Pool:
 
     def demand(self, label: str, now: int, later: bool) -> None:
         """Say how many tasks could run on an executor, and whether more may come."""
+        if self._fixed:
+            now, later = self._groups[label].workers, True
         self._blocks[label].demand = Demand(now, later)
 
     def with_more_memory(self, label: str) -> str:
