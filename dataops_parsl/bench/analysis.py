@@ -15,14 +15,14 @@ TASKS_A_WORKER = 3
 START_FRAC = 0.2
 SERIAL_FRAC = 0.1
 MEANINGS = """\
-- *run*: from the first submission to the last result, with all workers connected and warm; the clock starts after
-  a meeting of all workers. *efficiency* = T(n₀) n₀ / (N T(N)), n₀ the fewest workers.
-- *start-up*: from the first request for a block until all workers had met; *queue*: the longest wait of a block
-  in it.
+- *run*: from the first submission to the last result, with all workers connected and warm; the clock starts
+  after a meeting of all workers. *efficiency* = T(n₀) n₀ / (N T(N)), n₀ the fewest workers.
+- *start-up*: from the first request for a block until all workers had met; *queue*: the longest wait of a
+  block in it.
 - *load*: what a worker's first batch takes longer than the same batch once more: libraries, models, virtual
   machines.
-- *busy*: share of the workers' time in which they computed. What is missing waited for a task that it depends on,
-  for the last tasks of the others, or for the engine.
+- *busy*: share of the workers' time in which they computed. What is missing waited for a task that it depends
+  on, for the last tasks of the others, or for the engine.
 - pyCyto's figures are its authors' own, for its own code on its own machines, 80 frames, start-up and loading
   included: they are set beside ours to compare how both scale, not how fast they are.
 """
@@ -146,13 +146,14 @@ def advice(rows: Sequence[Row], laws: Mapping[str, Amdahl]) -> list[str]:
         if row["startup_s"] + row["load_s"] > START_FRAC * row["wall_s"]:
             out.append(
                 f"{row['stage']} with {row['workers']} workers: start-up and loading take "
-                f"{row['startup_s'] + row['load_s']:.0f} s beside a run of {row['wall_s']:.0f} s; more frames, "
-                "or more workers in one block (`site.slurm.workers_per_block`), make them matter less."
+                f"{row['startup_s'] + row['load_s']:.0f} s beside a run of {row['wall_s']:.0f} s; more "
+                "frames, or more workers in one block (`site.slurm.workers_per_block`), make them matter "
+                "less."
             )
         if row["busy_frac"] < 1 - IDLE_FRAC:
             out.append(
-                f"{row['stage']} with {row['workers']} workers: they computed {frac(row['busy_frac'])} of the "
-                "time. In a whole run other stages fill the gaps, since stages are streamed."
+                f"{row['stage']} with {row['workers']} workers: they computed {frac(row['busy_frac'])} of "
+                "the time. In a whole run other stages fill the gaps, since stages are streamed."
             )
     out += [
         f"{stage}: {frac(law.serial_frac)} of the time of one worker is shared out by nobody; see which step "
@@ -222,8 +223,8 @@ def text(
             results_table(rows),
             f"\n{MEANINGS}",
             "## Amdahl's law\n",
-            "T(N) = fixed + shared / N, least squares of the relative error, over numbers of workers with cores "
-            "of their own.\n",
+            "T(N) = fixed + shared / N, least squares of the relative error, over numbers of workers with "
+            "cores of their own.\n",
             fitted,
             "\n## Where time goes\n",
             steps_table(tasks),

@@ -9,10 +9,12 @@ from pathlib import Path
 
 from dataops_parsl.bench.results import Amdahl, fit
 
+FILE = Path(__file__).with_name("pycyto.toml")
+
 
 @dataclass(frozen=True)
 class Published:
-    """The published table.
+    """A published table of scaling.
 
     Parameters
     ----------
@@ -46,9 +48,9 @@ class Published:
 @cache
 def published() -> Published:
     """The table as it ships with the package."""
-    table = tomllib.loads(Path(__file__).with_name("pycyto.toml").read_text())
+    table = tomllib.loads(FILE.read_text())
     seconds = {
         line: dict(zip(table["workers"], map(float, values), strict=True))
-        for line, values in table["stages"].items()
+        for line, values in table["published"].items()
     }
     return Published(table["frames"], seconds, table["lines"])

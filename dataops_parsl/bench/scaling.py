@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from dataops_parsl.bench.inputs import changed, link_inputs, remove
+from dataops_parsl.bench.meeting import on_every_worker
 from dataops_parsl.bench.tasks import rehearse
 from dataops_parsl.config import Loaded
 from dataops_parsl.dataset.manifest import Dataset
@@ -33,8 +34,6 @@ from dataops_parsl.storage.parts import fingerprint, read_receipt
 from dataops_parsl.workflow import Workflow
 
 Row = dict[str, Any]
-MEET_S = 600.0
-"""So long workers wait for each other, once the first of them works."""
 PASSES = ("cold", "warm")
 
 
@@ -181,29 +180,17 @@ class _Blocks:
 
 def _meet(setup: Setup, pool: Pool, group: Group, stage: str, log: Path) -> tuple[float, list[Row]]:
     """Let every worker of a group meet and compute one batch twice; returns when they had met."""
-    pool.demand(group.label, group.workers, True)
-    n = group.workers
-    meeting = str(log / "meetings" / f"{group.label}-{time.time_ns()}")
-    tasks = []
-    for worker in range(n):
+    facts = []
+    for worker in range(group.workers):
         roots = [setup.scratch / "first" / f"{group.label}-{worker}-{name}" for name in PASSES]
         passes = [
             _one_batch(setup, pool, group, stage, link_inputs(root, setup.prepared, stage), log)
             for root in roots
         ]
-        tasks.append({"passes": passes, "workers": n, "patience_s": MEET_S, "folder": meeting})
-    futures = [pool.submit(group.label, "rehearse", rehearse, task) for task in tasks]
-    while not all(f.done() for f in futures):
-        time.sleep(0.05)
-        pool.check()
-    met = [dict(f.result()) for f in futures]
+        facts.append({"passes": passes})
+    met = on_every_worker(pool, group, rehearse, facts, log)
     if problems := sorted({row["problem"] for row in met if row["problem"]}):
         _refuse(dict.fromkeys(problems, f"its first batch, tried by {group.label}"), log)
-    if len({(row["host"], row["pid"]) for row in met}) < n:
-        raise PlaceError(
-            f"{n} workers of {group.label} did not meet within {MEET_S:g} s",
-            "see the log folder for blocks that died, and run the same command again",
-        )
     # All were there when the last of them had come.
     waited = time.time() - max(row["started"] for row in met)
     return time.monotonic() - waited, met

@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import time
+from functools import cache
 from pathlib import Path
 from typing import Any
 
 from dataops_parsl.provenance import host_facts
+from dataops_parsl.storage.parts import PartPlace, Receipt, publish_receipt
 from dataops_parsl.task import execute
+from dataops_parsl.worker.attempt import Attempt
 
 
 def nap(task: dict[str, Any]) -> dict[str, Any]:
@@ -55,3 +59,41 @@ def rehearse(task: dict[str, Any]) -> dict[str, Any]:
                 problem = problem or f"{part['id']}: {outcome['status']}, {outcome['reason']}"
         seconds.append(round(time.perf_counter() - started, 4))
     return {**met, "seconds": seconds, "problem": problem}
+
+
+def replay(task: dict[str, Any]) -> dict[str, Any]:
+    """Sleep ``task["replay_s"]`` instead of computing the part; the outcome is that of `task.execute`.
+
+    With ``task["receipt"]`` it also says in its worker's log what it does and leaves a receipt, as a
+    computed part would.
+    """
+    began = {"started": time.time(), **this_host()}
+    attempt = Attempt(task) if task.get("receipt") else None
+    with attempt.watched() if attempt else contextlib.nullcontext():
+        if task["replay_s"]:
+            time.sleep(task["replay_s"])
+    if attempt:
+        place = PartPlace(Path(task["folder"]), task["stem"], task["recipe"])
+        publish_receipt(place, Receipt(recipe=task["recipe"], part=task["id"]))
+        began |= attempt.end("done")
+    return {
+        "id": task["id"],
+        "status": "done",
+        "reason": "",
+        "failed": {},
+        "cpu_s": 0.0,
+        "max_rss_mb": 0.0,
+        **began,
+        "ended": time.time(),
+    }
+
+
+@cache
+def this_host() -> dict[str, Any]:
+    """Host and process id, looked up once: a task of no length is dearer for it."""
+    return host_facts()
+
+
+def nothing(task: dict[str, Any]) -> dict[str, Any]:
+    """Do nothing."""
+    return task

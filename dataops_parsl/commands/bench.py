@@ -17,6 +17,7 @@ from dataops_parsl.bench.record import Record
 from dataops_parsl.bench.results import Row, aggregate, fits
 from dataops_parsl.bench.scaling import Setup, measure, prepare_inputs
 from dataops_parsl.bundle import now
+from dataops_parsl.commands import replay
 from dataops_parsl.commands.progress import Progress, duration
 from dataops_parsl.commands.setting import Setting, add_config_arguments, load_setting, open_dataset
 from dataops_parsl.commands.signals import stop_signals
@@ -49,6 +50,7 @@ def add_parser(commands: Any) -> None:
         help="numbers of workers (default: bench.workers, which is 1,2,4,8)",
     )
     add_config_arguments(parser)
+    replay.add_arguments(parser)
     parser.set_defaults(execute=execute, benchmark=True)
 
 
@@ -56,6 +58,8 @@ def execute(args: argparse.Namespace) -> int:
     """Measure each stage at each number of workers; goes on where an interrupted benchmark was."""
     if args.counts:
         args.sets = [*args.sets, f"bench.workers={_counts(args.counts)}"]
+    if args.replay:
+        return replay.execute(args)
     flow = workflow.load(load_setting(args).project, args.workflow)
     dataset, setting = open_dataset(args)
     check_populations(setting.config, dataset)
@@ -132,8 +136,8 @@ class _Run:
             for row, tasks in measure(setup, stage, n, repeats, log):
                 record.add(row, tasks)
                 _say(
-                    f"  {stage:<17} N = {n:<3} run {row['wall_s']:7.2f} s, start-up {row['startup_s']:5.1f} s, "
-                    f"first batch {row['first_batch_cold_s']:.2f} s, then {row['first_batch_warm_s']:.2f} s"
+                    f"  {stage:<17} N = {n:<3} run {row['wall_s']:7.2f} s, start-up {row['startup_s']:5.1f} s"
+                    f", first batch {row['first_batch_cold_s']:.2f} s, then {row['first_batch_warm_s']:.2f} s"
                 )
 
     def _publish(self, record: Record) -> list[Row]:

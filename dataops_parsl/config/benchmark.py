@@ -53,9 +53,9 @@ _DIFFERS: Mapping[tuple[str, ...], tuple[Any, str]] = {
     ),
 }
 _OF: Mapping[tuple[str, ...], type[Table]] = {
+    (): Settings,  # first: behind the head of a table they would be its keys
     ("dataset",): DatasetChoice,
     ("resources", "cellpose"): Resources,
-    (): Settings,
 }
 
 

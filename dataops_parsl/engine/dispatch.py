@@ -81,6 +81,22 @@ class _Queue:
         return heapq.heappop(heap)[-1]
 
 
+@dataclass(frozen=True)
+class StandIn:
+    """What workers do instead of computing a part: a benchmark of the engine.
+
+    Parameters
+    ----------
+    function : callable
+        As `task.execute`, importable on the workers.
+    facts : callable
+        Of a part: what the function finds in its task, beside all that a task holds.
+    """
+
+    function: Callable[[dict[str, Any]], Outcome]
+    facts: Callable[[Part], dict[str, Any]]
+
+
 class Dispatcher:
     """Runs rounds of tasks on a pool.
 
@@ -93,9 +109,20 @@ class Dispatcher:
         A task whose worker died this often, each time without saying at which frame, is given up.
     on_failure : str
         ``finish`` completes all that does not depend on a failure; ``stop`` submits nothing more.
+    stand_in : StandIn or None
+        What to do instead of the tasks.
     """
 
-    def __init__(self, pool: Pool, plan: Plan, events: Events, max_attempts: int, on_failure: str) -> None:
+    def __init__(
+        self,
+        pool: Pool,
+        plan: Plan,
+        events: Events,
+        max_attempts: int,
+        on_failure: str,
+        stand_in: StandIn | None = None,
+    ) -> None:
+        self._does = stand_in or StandIn(execute, lambda _: {})
         self.pool, self.plan, self.events = pool, plan, events
         self.max_attempts, self.on_failure = max_attempts, on_failure
         self._results: queue.SimpleQueue[tuple[Part, Any]] = queue.SimpleQueue()
@@ -220,10 +247,11 @@ class Dispatcher:
         self._queues[attempts.label].flying += 1
         task = spec(self.plan, part, attempt=attempts.number, deadly=attempts.deadly)
         task["terms"] = self.pool.terms(attempts.label, part.node.stage.on_gpu)
+        task |= self._does.facts(part)
         part.place.notes.unlink(missing_ok=True)
         attempts.submitted = time.time()
         self.events.submitted(part, attempts.number, reason, attempts.label)
-        future = self.pool.submit(attempts.label, part.node.name, execute, task)
+        future = self.pool.submit(attempts.label, part.node.name, self._does.function, task)
         future.add_done_callback(lambda f, p=part: self._results.put((p, f)))
 
     def _next(self) -> tuple[Part, Any] | None:

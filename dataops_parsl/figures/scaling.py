@@ -54,7 +54,11 @@ def results(stages: Mapping[str, Mapping[str, Times]], note: str = "") -> Figure
 
 
 def speedup(
-    ours: Mapping[str, Times], theirs: Mapping[str, Times], crowded: Collection[int], name: str = "pyCyto"
+    ours: Mapping[str, Times],
+    theirs: Mapping[str, Times],
+    crowded: Collection[int],
+    name: str = "pyCyto",
+    ours_name: str = "dataops_parsl",
 ) -> Figure:
     """Speed-up of each stage by number of workers, with the ideal line and the published points.
 
@@ -64,8 +68,8 @@ def speedup(
         A stage without points of ours is said to be one task.
     crowded : collection of int
         Numbers of workers beyond the host's cores: drawn open.
-    name : str
-        Whose `theirs` are.
+    name, ours_name : str
+        Whose `theirs` and `ours` are.
     """
     with style():
         made, panels = grid_of(len(ours), columns=2)
@@ -82,7 +86,7 @@ def speedup(
                     markersize=5,
                     label=f"{name}, published",
                 )
-            axes.plot(list(points), list(points.values()), color=BLUE, label="dataops_parsl")
+            axes.plot(list(points), list(points.values()), color=BLUE, label=ours_name)
             for n, value in points.items():
                 face = "white" if n in crowded else BLUE
                 axes.plot(n, value, "o", color=BLUE, markerfacecolor=face, markersize=6, zorder=4)

@@ -1,0 +1,146 @@
+"""The words of a replay."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from dataops_parsl.bench.analysis import frac, table
+from dataops_parsl.bench.overhead import Rates
+from dataops_parsl.bench.pycyto import published
+from dataops_parsl.bench.replay import Replay, Timed
+
+EFFICIENCY_BAR, MAKESPAN_BAR, RATE_BAR, RESUME_BAR_S = 0.95, 1.10, 0.80, 5.0
+PROJECTED_WORKERS, PROJECTED_FRAMES = 64, 8640
+
+
+def head(replayed: Replay) -> str:
+    """What is replayed, and how it is scaled."""
+    costs, paid = replayed.costs, [p for p in replayed.parts if replayed.seconds(p) > 0]
+    mean = replayed.work_s(paid) / len(paid) if paid else 0.0
+    lines = [
+        f"Replay of: {costs.title}",
+        f"{len(replayed.parts)} tasks, of which {len(paid)} cost time: "
+        f"{replayed.work_s(paid) / replayed.time_scale:.0f} s of work; time_scale = "
+        f"{replayed.time_scale:.4g}, which makes the mean task {mean:.2f} s, all of it "
+        f"{replayed.work_s(paid):.0f} s",
+    ]
+    if costs.fixed:
+        fixed = ", ".join(f"{line} {s:.0f} s" for line, s in costs.fixed.items())
+        lines.append(f"taken off as fixed (start, loading, merging; fitted): {fixed}")
+    return "\n".join(lines)
+
+
+def text(
+    run_id: str,
+    replayed: Replay,
+    timed: Mapping[int, Timed],
+    rates: Rates | None,
+    resume: tuple[int, float] | None,
+) -> str:
+    """``replay.md``: every bar, met or missed."""
+    blocks = [
+        f"# Replay {run_id}",
+        head(replayed),
+        "The engine, the executors and the scheduling are real; tasks sleep instead of computing. It "
+        "measures what our orchestration adds to tasks of known length, never the code whose costs these "
+        "are: nothing of pyCyto was run.",
+        "## Efficiency of each stage, replayed",
+        _efficiency(timed),
+        "## The whole run, streamed",
+        _makespan(timed),
+    ]
+    if rates is not None and resume is not None:
+        blocks += ["## The engine beside bare Parsl", _overhead(rates, resume)]
+    blocks += ["## Projection", _projection(replayed, timed, rates)]
+    return "\n\n".join(blocks) + "\n"
+
+
+def _met(is_met: bool) -> str:
+    return "met" if is_met else "**missed**"
+
+
+def _efficiency(timed: Mapping[int, Timed]) -> str:
+    base, most = min(timed), max(timed)
+    rows = []
+    for stage, alone in timed[base].stages.items():
+        theirs = published().efficiency(stage)
+        for n, one in timed.items():
+            value = base * alone / (n * one.stages[stage])
+            bar = _met(value >= EFFICIENCY_BAR) if n == most and n > base else ""
+            rows.append((stage, str(n), f"{one.stages[stage]:.2f}", f"{value:.3f}", frac(theirs.get(n)), bar))
+    head = ("stage", "N", "replayed, s", "efficiency", "pyCyto's own, published", f"bar {EFFICIENCY_BAR}")
+    return table(head, rows)
+
+
+def _makespan(timed: Mapping[int, Timed]) -> str:
+    rows = []
+    for n, one in timed.items():
+        if one.streamed_s is not None:
+            ratio = one.streamed_s / one.bound.seconds
+            rows.append(
+                (
+                    str(n),
+                    f"{one.streamed_s:.2f}",
+                    f"{one.staged_s:.2f}",
+                    f"{one.bound.seconds:.2f} (critical path {one.bound.critical_path_s:.2f}, work "
+                    f"{one.bound.work_s:.2f})",
+                    f"{ratio:.3f}",
+                    _met(ratio <= MAKESPAN_BAR),
+                )
+            )
+    head = (
+        "N",
+        "streamed, s",
+        "stage after stage, s",
+        "bound, s",
+        "streamed / bound",
+        f"bar {MAKESPAN_BAR:.2f}",
+    )
+    return table(head, rows)
+
+
+def _overhead(rates: Rates, resume: tuple[int, float]) -> str:
+    n, seconds = resume
+    share = rates.dispatched / rates.bare
+    rows = [
+        ("bare Parsl, no-op tasks/s", f"{rates.bare:.0f}", "", ""),
+        (
+            "the engine, dispatch only, tasks/s",
+            f"{rates.dispatched:.0f} ({frac(share)})",
+            frac(RATE_BAR),
+            _met(share >= RATE_BAR),
+        ),
+        (
+            "with receipts, workers' logs and the question what others have done, tasks/s",
+            f"{rates.whole:.0f} ({frac(rates.whole / rates.bare)})",
+            "",
+            "",
+        ),
+        (
+            f"`run --dry-run` with {n:,} done batches, the whole process, s",
+            f"{seconds:.2f}",
+            f"{RESUME_BAR_S:g}",
+            _met(seconds <= RESUME_BAR_S),
+        ),
+    ]
+    return table(("", "measured", "bar", ""), rows)
+
+
+def _projection(replayed: Replay, timed: Mapping[int, Timed], rates: Rates | None) -> str:
+    most = timed[max(timed)]
+    if most.streamed_s is None:
+        return "None: no run was streamed."
+    frames = max(replayed.plan.n_frames.values())
+    work_s = replayed.work_s(replayed.parts) / replayed.time_scale / frames * PROJECTED_FRAMES
+    ideal_s = work_s / PROJECTED_WORKERS
+    likely_s = ideal_s * most.streamed_s / most.bound.seconds
+    words = (
+        f"A projection, not a measurement: {PROJECTED_FRAMES:,} frames at these costs on {PROJECTED_WORKERS} "
+        f"workers are {work_s / 3600:.0f} h of work, {ideal_s / 3600:.1f} h if nothing is lost, and "
+        f"{likely_s / 3600:.1f} h at the ratio to the bound that was measured with {max(timed)} workers."
+    )
+    if rates is not None:
+        n_tasks = len(replayed.parts) / frames * PROJECTED_FRAMES
+        need = n_tasks / ideal_s
+        words += f" Its {n_tasks:,.0f} tasks need {need:.1f} a second; the engine gives {rates.whole:.0f}."
+    return words
