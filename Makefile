@@ -8,7 +8,7 @@ SCENES ?= moderate
 export DATAOPS_PARSL_TEST_DATA ?= $(wildcard $(abspath ../shared/data))
 
 .DEFAULT_GOAL := help
-.PHONY: help demo run test faults lint config real truth bench-stages bench-slurm clean
+.PHONY: help demo run test faults lint config real truth bench bench-replay bench-stages bench-slurm clean
 
 help: ## Show what there is
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-13s %s\n", $$1, $$2}'
@@ -48,6 +48,12 @@ truth: $(READY) ## Simulate the committed scenes, run them and score against the
 	@test -d data/datasets/truth_$(SCENES) || \
 	  $(BIN)/python -m dataops_parsl dataset simulate $(SCENES) --name truth_$(SCENES)
 	$(BIN)/python -m dataops_parsl run --dataset truth_$(SCENES) --workers $(WORKERS)
+
+bench: $(READY) ## How the stages scale from 1 to 8 workers, on a small film (10 minutes)
+	$(BIN)/python -m dataops_parsl bench
+
+bench-replay: $(READY) ## The engine alone: pyCyto's published costs replayed, beside bare Parsl (25 minutes)
+	$(BIN)/python -m dataops_parsl bench --replay pycyto
 
 # In an environment of its own: laptrack refuses the version of scipy that antspyx needs.
 .venv-laptrack/.ready:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from dataops_parsl.bench.pycyto import published
@@ -14,6 +14,7 @@ IDLE_FRAC = 0.25
 TASKS_A_WORKER = 3
 START_FRAC = 0.2
 SERIAL_FRAC = 0.1
+SLOWER = 1.25
 MEANINGS = """\
 - *run*: from the first submission to the last result, with all workers connected and warm; the clock starts
   after a meeting of all workers. *efficiency* = T(n₀) n₀ / (N T(N)), n₀ the fewest workers.
@@ -127,7 +128,7 @@ def steps_table(tasks: Mapping[str, Sequence[Row]]) -> str:
 
 
 def advice(rows: Sequence[Row], laws: Mapping[str, Amdahl]) -> list[str]:
-    """What would make it faster, most telling first."""
+    """What would make it faster, or the figures truer; most telling first."""
     out = []
     if crowded := sorted({row["workers"] for row in rows if row["exceeds_cores"]}):
         names = ", ".join(map(str, crowded))
@@ -135,38 +136,56 @@ def advice(rows: Sequence[Row], laws: Mapping[str, Amdahl]) -> list[str]:
             f"With {names} workers there are more than cores: these lines show that results stay equal, not "
             "how the stages scale. Measure on a cluster: `python -m dataops_parsl bench --site slurm`."
         )
-    for row in rows:
-        if row["exceeds_cores"] or row["film_as_one_task"]:
-            continue
-        if row["tasks"] < TASKS_A_WORKER * row["workers"]:
-            out.append(
-                f"{row['stage']} has {row['tasks']} tasks for {row['workers']} workers: a smaller "
-                "`batch_frames` shares them out better."
-            )
-        if row["startup_s"] + row["load_s"] > START_FRAC * row["wall_s"]:
-            out.append(
-                f"{row['stage']} with {row['workers']} workers: start-up and loading take "
-                f"{row['startup_s'] + row['load_s']:.0f} s beside a run of {row['wall_s']:.0f} s; more "
-                "frames, or more workers in one block (`site.slurm.workers_per_block`), make them matter "
-                "less."
-            )
-        if row["busy_frac"] < 1 - IDLE_FRAC:
-            out.append(
-                f"{row['stage']} with {row['workers']} workers: they computed {frac(row['busy_frac'])} of "
-                "the time. In a whole run other stages fill the gaps, since stages are streamed."
-            )
+    told = set()
+    for stage in dict.fromkeys(row["stage"] for row in rows):
+        mine = [row for row in rows if row["stage"] == stage and not row["exceeds_cores"]]
+        if slower := _slower(mine):
+            told.add(stage)
+            out.append(f"{stage}: {slower}. Its speed-up says more of the host than of the stage.")
+        if mine and not mine[0]["film_as_one_task"]:
+            out += [f"{stage} with {mine[-1]['workers']} workers: {words}" for words in _stage(mine[-1])]
     out += [
         f"{stage}: {frac(law.serial_frac)} of the time of one worker is shared out by nobody; see which step "
         "takes the film as a whole or goes frame after frame."
         for stage, law in laws.items()
-        if law.serial_frac > SERIAL_FRAC
+        if law.serial_frac > SERIAL_FRAC and stage not in told
     ]
     if stages := sorted({row["stage"] for row in rows if row["film_as_one_task"]}):
         out.append(
             f"{', '.join(stages)}: the backend takes a film as one task; positions share it out, frames "
             "do not."
         )
-    return list(dict.fromkeys(out)) or ["Nothing stands out."]
+    return out or ["Nothing stands out."]
+
+
+def _slower(mine: Sequence[Row]) -> str:
+    """Whether the tasks themselves took longer with more workers, in words: then cores were not free."""
+    if len(mine) < 2:
+        return ""
+    times = mine[-1]["busy_s"] / mine[0]["busy_s"]
+    if times < SLOWER:
+        return ""
+    return (
+        f"its tasks took {times:.1f} times as long with {mine[-1]['workers']} workers as with "
+        f"{mine[0]['workers']}, so something else used the cores (or memory, or disk) meanwhile"
+    )
+
+
+def _stage(row: Row) -> Iterator[str]:
+    """What there is to say of a stage at its most workers that had cores of their own."""
+    if row["tasks"] < TASKS_A_WORKER * row["workers"]:
+        yield f"{row['tasks']} tasks are few; a smaller `batch_frames` shares them out better."
+    start_s = row["startup_s"] + row["load_s"]
+    if start_s > START_FRAC * row["wall_s"]:
+        yield (
+            f"start-up and loading take {start_s:.0f} s beside a run of {row['wall_s']:.1f} s; with more "
+            "frames, or more workers in one block, they matter less."
+        )
+    if row["busy_frac"] < 1 - IDLE_FRAC:
+        yield (
+            f"they computed {frac(row['busy_frac'])} of the time. In a whole run other stages fill the "
+            "gaps, since stages are streamed."
+        )
 
 
 def parts(rows: Sequence[Row]) -> dict[str, dict[str, dict[int, float]]]:

@@ -58,6 +58,7 @@ AGGREGATED = Schema(
         Column("wall_max_s", "float64", "largest of them", "s"),
         Column("speedup", "float64", "wall time at the fewest workers, times their number, over wall_s"),
         Column("efficiency_frac", "float64", "speedup / workers; null where a film is one task"),
+        Column("busy_s", "float64", "sum of what the tasks took on their workers", "s"),
         Column("busy_frac", "float64", "share of the workers' time in which they computed"),
         *_STARTING,
         Column("load_s", "float64", "libraries and models, once a worker: first batch cold less warm", "s"),
@@ -96,7 +97,7 @@ def aggregate(rows: Sequence[Row], cores: int | None) -> list[Row]:
             walls = [row["wall_s"] for row in some]
             out.append(
                 {
-                    **{key: middle[key] for key in ("startup_s", "queue_s", "cpu_s", "max_rss_mb")},
+                    **{key: middle[key] for key in ("startup_s", "queue_s", "busy_s", "cpu_s", "max_rss_mb")},
                     "stage": stage,
                     "workers": n,
                     "repeats": len(some),

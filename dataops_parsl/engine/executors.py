@@ -138,7 +138,7 @@ class Pool:
         if self._dfk is None:
             return
         # A second Ctrl-C must not leave processes behind.
-        with _signals_ignored():
+        with _signals_held_back():
             self._stopping.set()
             # An sbatch may be under way: its job must be known before all are cancelled.
             self._keeper.join(KEEPER_S)
@@ -374,13 +374,17 @@ def _closed_logs() -> Iterator[None]:
 
 
 @contextlib.contextmanager
-def _signals_ignored() -> Iterator[None]:
+def _signals_held_back() -> Iterator[None]:
+    """Let signals wait until the end: then the last one is delivered."""
+    seen: list[int] = []
     kept = {}
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
         with contextlib.suppress(ValueError):  # not in the main thread
-            kept[number] = signal.signal(number, signal.SIG_IGN)
+            kept[number] = signal.signal(number, lambda n, _: seen.append(n))
     try:
         yield
     finally:
         for number, handler in kept.items():
             signal.signal(number, handler)
+        if seen:
+            os.kill(os.getpid(), seen[-1])

@@ -37,7 +37,7 @@ def results(stages: Mapping[str, Mapping[str, Times]], note: str = "") -> Figure
                 bottom = [b + h for b, h in zip(bottom, heights, strict=True)]
             for x, (n, top) in enumerate(zip(counts, bottom, strict=True)):
                 axes.annotate(
-                    f"{parts['run'][n]:.3g}",
+                    _seconds(parts["run"][n]),
                     (x, top),
                     xytext=(0, 2),
                     textcoords="offset points",
@@ -51,6 +51,10 @@ def results(stages: Mapping[str, Mapping[str, Times]], note: str = "") -> Figure
             axes.margins(y=0.12)
         legend(made, panels[0], note)
         return made
+
+
+def _seconds(value: float) -> str:
+    return f"{value:.0f}" if value >= 100 else f"{value:.1f}" if value >= 10 else f"{value:.2f}"
 
 
 def speedup(
