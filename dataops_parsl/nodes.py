@@ -66,7 +66,7 @@ class StepNode:
         """Identity of the step: stage, version, parameters, and the keys of what it reads."""
         return fingerprint(self.described)[:12]
 
-    @property
+    @cached_property
     def folder(self) -> Path:
         """Where its parts lie."""
         name = self.step.name + (f".{self.population}" if self.population else "")
@@ -103,7 +103,7 @@ class Part:
         """Such as ``trackmate.link[target]/P1/00003``."""
         return f"{self.node.id}/{self.stem.replace('.', '/')}"
 
-    @property
+    @cached_property
     def stem(self) -> str:
         """Its files' name."""
         if not self.position:

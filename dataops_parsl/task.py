@@ -44,7 +44,7 @@ def execute(task: dict[str, Any]) -> dict[str, Any]:
     Parameters
     ----------
     task : dict
-        What `plan.spec` made; JSON-like.
+        What `spec.Specs` made; JSON-like.
 
     Returns
     -------

@@ -8,29 +8,29 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
 from dataops_parsl import workflow
 from dataops_parsl.bench.inputs import changed
 from dataops_parsl.bench.meeting import on_every_worker
-from dataops_parsl.bench.replay import Replay, dispatched
+from dataops_parsl.bench.replay import dispatched
 from dataops_parsl.bench.tasks import meet, nothing
 from dataops_parsl.config import Loaded, load
 from dataops_parsl.dataset import ingest, writers
 from dataops_parsl.dataset.manifest import Dataset
 from dataops_parsl.engine.executors import Pool
-from dataops_parsl.engine.groups import groups
+from dataops_parsl.engine.groups import Group, groups
 from dataops_parsl.errors import PlaceError
 from dataops_parsl.events import Events
 from dataops_parsl.needs import Assessor
 from dataops_parsl.nodes import Part
 from dataops_parsl.plan import Plan
-from dataops_parsl.stage import PER_FRAME
+from dataops_parsl.stage import PER_FRAME, Stage
 from dataops_parsl.storage.atomic import write_bytes
 from dataops_parsl.storage.parts import Receipt, publish_receipt
 from dataops_parsl.workflow import Workflow
@@ -38,6 +38,7 @@ from dataops_parsl.workflow import Workflow
 ROUNDS = 3
 DONE_BATCHES = 10_000
 _FRAME_PX = 8
+_CHANNELS = ("a", "b")
 _DESCRIPTION = """\
 axes = "TCYX"
 pixel_size_um = [1.0, 1.0]
@@ -61,6 +62,8 @@ class Rates:
 
     Parameters
     ----------
+    tasks : int
+        In each turn.
     bare : float
         Parsl alone: python_apps submitted at once to the same executor.
     dispatched : float
@@ -70,17 +73,18 @@ class Rates:
         submitted whether another run has done it.
     """
 
+    tasks: int
     bare: float
     dispatched: float
     whole: float
 
 
-def rates(
-    replayed: Replay, flow: Workflow, dataset: Dataset, config: Loaded, log: Path, lease: Path
-) -> Rates:
-    """Measure, in turns on the same workers."""
-    group = groups(config, [node.stage for node in replayed.plan.nodes])[0]
-    parts = {p: "replay" for p in replayed.parts if (p.node.stage.name, p.node.stage.on_gpu) in group.serves}
+def rates(many: Many, workers: int, log: Path, lease: Path) -> Rates:
+    """Measure, in turns on the same workers, on tasks that do not wait for each other."""
+    config = changed(many.config, workers=workers)
+    plan = Plan(many.flow, many.dataset, config)
+    group = groups(config, [node.stage for node in plan.nodes])[0]
+    parts = _independent(plan, group)
     events = Events(log / "events.jsonl", log / "failures")
     found: dict[str, list[float]] = {"bare": [], "dispatched": [], "whole": []}
     try:
@@ -90,13 +94,21 @@ def rates(
             on_every_worker(pool, group, meet, [{}] * group.workers, log)
             for _ in range(ROUNDS):
                 found["bare"].append(_bare(pool, group.label, len(parts)))
-                found["dispatched"].append(
-                    len(parts) / dispatched(pool, replayed.plan, parts, _no_time, events)
-                )
-                found["whole"].append(_whole(pool, replayed, flow, dataset, config, events, parts))
+                took = dispatched(pool, plan, parts, _no_time, events)
+                found["dispatched"].append(len(parts) / took)
+                found["whole"].append(_whole(pool, many, config, group, events))
     finally:
         events.close()
-    return Rates(**{name: statistics.median(values) for name, values in found.items()})
+    return Rates(len(parts), **{name: statistics.median(values) for name, values in found.items()})
+
+
+def _independent(plan: Plan, group: Group) -> dict[Part, str]:
+    """Parts of an executor that read none of each other: every other layer of per-frame steps."""
+    layers = sorted({n.depth for n in plan.nodes if n.step.scope == "batch"})
+    nodes = [n for n in plan.nodes if n.step.scope == "batch" and n.depth in layers[::2]]
+    mine = [p for n in nodes if (n.stage.name, n.stage.on_gpu) in group.serves for p in plan.parts(n)]
+    chosen = set(mine)
+    return {p: "replay" for p in mine if not any(source in chosen for source in p.inputs())}
 
 
 def _no_time(_: Part) -> float:
@@ -110,27 +122,31 @@ def _bare(pool: Pool, label: str, n: int) -> float:
     return n / (time.perf_counter() - started)
 
 
-def _whole(
-    pool: Pool,
-    replayed: Replay,
-    flow: Workflow,
-    dataset: Dataset,
-    config: Loaded,
-    events: Events,
-    parts: dict[Part, str],
-) -> float:
+def _whole(pool: Pool, many: Many, config: Loaded, group: Group, events: Events) -> float:
     with tempfile.TemporaryDirectory(prefix="dataops-overhead-") as folder:
-        plan = Plan(flow, dataset, changed(config, scratch=Path(folder)))
-        ids = {part.id for part in parts}
-        mine = {p: "replay" for node in plan.nodes for p in plan.parts(node) if p.id in ids}
-        for part in mine:
-            part.place.receipt.parent.mkdir(parents=True, exist_ok=True)
+        plan = Plan(many.flow, many.dataset, changed(config, scratch=Path(folder)))
+        mine = _independent(plan, group)
+        for node in dict.fromkeys(part.node for part in mine):
+            (node.folder / "receipts").mkdir(parents=True)
         needed: Callable[[Part], bool] = Assessor(plan).needed
         return len(mine) / dispatched(pool, plan, mine, _no_time, events, receipts=True, needed=needed)
 
 
-def resume_s(flow_name: str, project: Path, stages: Any, n_batches: int = DONE_BATCHES) -> tuple[int, float]:
-    """How long ``run --dry-run`` takes, process and all, where so many batches are done.
+@dataclass(frozen=True)
+class Many:
+    """A project with a film of so many small frames that a workflow has many batches on it."""
+
+    root: Path
+    flow: Workflow
+    dataset: Dataset
+    config: Loaded
+
+
+@contextmanager
+def many_batches(
+    flow_name: str, project: Path, stages: Sequence[type[Stage]], n_batches: int = DONE_BATCHES
+) -> Iterator[Many]:
+    """Make such a project, and remove it in the end.
 
     Parameters
     ----------
@@ -138,7 +154,38 @@ def resume_s(flow_name: str, project: Path, stages: Any, n_batches: int = DONE_B
         Workflow, of `project`.
     stages : sequence of Stage classes
     n_batches : int
-        At least so many, of a dataset that is made for it.
+        About so many.
+    """
+    flow = workflow.load(project, flow_name)
+    with tempfile.TemporaryDirectory(prefix="dataops-many-") as folder:
+        root = Path(folder)
+        for part_of in ("configs/sites", "apps"):  # what a project has not, the package brings
+            if (project / part_of).exists():
+                shutil.copytree(project / part_of, root / part_of)
+        (root / "configs").mkdir(exist_ok=True)
+        (root / "configs" / "config.user.toml").write_text('batch_frames = 1\n[dataset]\nname = "many"\n')
+        per_frame = sum(
+            (len(_CHANNELS) if node.each else 1) * (step.scope in PER_FRAME)
+            for node in flow.nodes.values()
+            for step in node.steps.values()
+        )
+        _write_film(root, -(-n_batches // per_frame))
+        dataset = Dataset.open(root / "data" / "datasets" / "many")
+        layer = dataset.description.model_dump(mode="json", include={"populations"}, exclude_unset=True)
+        described = (dataset.root / "dataset.toml", layer["populations"])
+        yield Many(root, flow, dataset, load(root, stage_classes=stages, dataset_layer=described))
+
+
+def _write_film(root: Path, n_frames: int) -> None:
+    image = np.random.default_rng(0).integers(0, 99, (_FRAME_PX, _FRAME_PX)).astype(np.uint16)
+    source = root / "films"
+    writers.write("tiff-frames", source, {"film": n_frames}, _CHANNELS, lambda *_: image, (1.0, 1.0), 60.0)
+    (source / "dataset.toml").write_text(_DESCRIPTION.format(pattern=writers.PATTERN))
+    ingest.add(source, "many", root / "data" / "datasets")
+
+
+def resume_s(many: Many) -> tuple[int, float]:
+    """How long ``run --dry-run`` takes, process and all, where every batch is done.
 
     Returns
     -------
@@ -150,50 +197,19 @@ def resume_s(flow_name: str, project: Path, stages: Any, n_batches: int = DONE_B
     PlaceError
         Where it does not find everything done.
     """
-    flow = workflow.load(project, flow_name)
-    with tempfile.TemporaryDirectory(prefix="dataops-resume-") as folder:
-        root = Path(folder)
-        for part_of in ("configs/sites", "apps"):  # what a project has not, the package brings
-            if (project / part_of).exists():
-                shutil.copytree(project / part_of, root / part_of)
-        (root / "configs").mkdir(exist_ok=True)
-        (root / "configs" / "config.user.toml").write_text('batch_frames = 1\n[dataset]\nname = "many"\n')
-        config, dataset = _many_frames(root, stages, flow, n_batches)
-        plan = Plan(flow, dataset, config)
-        done = [part for node in plan.nodes for part in plan.parts(node)]
-        for part in done:
-            _pretend(part)
-        command = [sys.executable, "-m", "dataops_parsl", "run", flow_name, "--dry-run", "--project", folder]
-        started = time.perf_counter()
-        said = subprocess.run(command, capture_output=True, text=True, check=False)
-        took = time.perf_counter() - started
+    plan = Plan(many.flow, many.dataset, many.config)
+    done = [part for node in plan.nodes for part in plan.parts(node)]
+    for part in done:
+        _pretend(part)
+    arguments = ("run", many.flow.name, "--dry-run", "--project", str(many.root))
+    started = time.perf_counter()
+    said = subprocess.run(
+        [sys.executable, "-m", "dataops_parsl", *arguments], capture_output=True, text=True, check=False
+    )
+    took = time.perf_counter() - started
     if said.returncode or "Nothing would be computed" not in said.stdout:
         raise PlaceError(f"a run did not find {len(done)} batches done: {said.stdout}{said.stderr}")
     return len(done), took
-
-
-def _many_frames(root: Path, stages: Any, flow: Workflow, n_batches: int) -> tuple[Loaded, Dataset]:
-    channels = ("a", "b")
-    data_root = root / "data" / "datasets"
-    populations = 2
-    per_frame = sum(
-        (populations if node.each else 1) * (step.scope in PER_FRAME)
-        for node in flow.nodes.values()
-        for step in node.steps.values()
-    )
-    n = -(-n_batches // per_frame)
-    image = np.random.default_rng(0).integers(0, 99, (_FRAME_PX, _FRAME_PX)).astype(np.uint16)
-    source = root / "films"
-    size = (1.0, 1.0)
-    writers.write("tiff-frames", source, {"film": n}, channels, lambda *_: image, size, 60.0)
-    (source / "dataset.toml").write_text(_DESCRIPTION.format(pattern=writers.PATTERN))
-    ingest.add(source, "many", data_root)
-    dataset = Dataset.open(data_root / "many")
-    layer = dataset.description.model_dump(mode="json", include={"populations"}, exclude_unset=True)
-    config = load(
-        root, stage_classes=stages, dataset_layer=(dataset.root / "dataset.toml", layer["populations"])
-    )
-    return config, dataset
 
 
 def _pretend(part: Part) -> None:
@@ -208,5 +224,4 @@ def _pretend(part: Part) -> None:
 
 
 def _digest(part: Part) -> str:
-    output = {"digest": "0"}
-    return Receipt(recipe=part.recipe, part=part.id, outputs={"rows": output}).digest
+    return Receipt(recipe=part.recipe, part=part.id, outputs={"rows": {"digest": "0"}}).digest

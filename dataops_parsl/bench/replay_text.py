@@ -103,7 +103,7 @@ def _overhead(rates: Rates, resume: tuple[int, float]) -> str:
     n, seconds = resume
     share = rates.dispatched / rates.bare
     rows = [
-        ("bare Parsl, no-op tasks/s", f"{rates.bare:.0f}", "", ""),
+        (f"bare Parsl, {rates.tasks:,} no-op tasks at once, tasks/s", f"{rates.bare:.0f}", "", ""),
         (
             "the engine, dispatch only, tasks/s",
             f"{rates.dispatched:.0f} ({frac(share)})",

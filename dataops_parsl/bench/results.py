@@ -45,6 +45,7 @@ RESULTS = Schema(
         Column("digest", "string", "identity of everything that the stage computed"),
         Column("site", "string", "site"),
         Column("executors", "string", "executors that computed it"),
+        Column("jobs", "string", "SLURM jobs of its blocks; empty on a single machine"),
     ),
 )
 AGGREGATED = Schema(

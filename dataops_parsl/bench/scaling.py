@@ -28,7 +28,7 @@ from dataops_parsl.events import Events, Listener
 from dataops_parsl.needs import Assessor
 from dataops_parsl.nodes import Part
 from dataops_parsl.plan import Plan
-from dataops_parsl.spec import spec
+from dataops_parsl.spec import Specs
 from dataops_parsl.stage import PER_FRAME
 from dataops_parsl.storage.parts import fingerprint, read_receipt
 from dataops_parsl.workflow import Workflow
@@ -147,6 +147,7 @@ def measure(
                 "executors": ", ".join(g.label for g in used),
                 "startup_s": round(startup_s, 3),
                 "queue_s": blocks.queue_s,
+                "jobs": "" if pool.is_local else ", ".join(blocks.jobs),
                 **_first(started),
             }
             for repeat in repeats:
@@ -165,9 +166,12 @@ class _Blocks:
     def __init__(self, report: Callable[..., None]) -> None:
         self._report = report
         self._waited: dict[tuple[str, str], float] = {}
+        self.jobs: list[str] = []
 
     def report(self, executor: str, block: str, job_id: str, state: str, **facts: Any) -> None:
         """As `Events.block`."""
+        if state == "submitted":
+            self.jobs.append(job_id)
         if state in ("running", "connected"):
             self._waited.setdefault((executor, block), float(facts["waited_s"]))
         self._report(executor, block, job_id, state, **facts)
@@ -210,10 +214,10 @@ def _one_batch(setup: Setup, pool: Pool, group: Group, stage: str, root: Path, l
     ]
     parts.sort(key=lambda p: (p.node.depth, p.index))
     prepare(plan, parts)
-    tasks = []
+    tasks, specs = [], Specs(plan)
     for part in parts:
         terms = pool.terms(group.label, part.node.stage.on_gpu)
-        tasks.append({**spec(plan, part), "terms": {**terms, "log_dir": str(log / "rehearsal")}})
+        tasks.append({**specs.of(part), "terms": {**terms, "log_dir": str(log / "rehearsal")}})
     return tasks
 
 

@@ -89,10 +89,9 @@ def execute(args: argparse.Namespace) -> int:
             _say(f"  N = {n}: {duration(time.monotonic() - started)}")
         rates, resume = None, None
         if not args.no_overhead:
-            config = changed(setting.config, workers=counts[-1])
-            log = bundle.root / "log" / "overhead"
-            rates = overhead.rates(replayed, flow, dataset, config, log, bundle.lease)
-            resume = overhead.resume_s(args.workflow, setting.project, discover())
+            with overhead.many_batches(args.workflow, setting.project, discover()) as many:
+                rates = overhead.rates(many, counts[-1], bundle.root / "log" / "overhead", bundle.lease)
+                resume = overhead.resume_s(many)
         text = replay_text.text(bundle.id, replayed, timed, rates, resume)
         _write(bundle, setting, replayed, timed, text)
     _say(f"\n{text}\nAll of it: {bundle.root}")

@@ -9,7 +9,7 @@ from __future__ import annotations
 import heapq
 import queue
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -19,10 +19,12 @@ from dataops_parsl.errors import PlaceError
 from dataops_parsl.events import Events
 from dataops_parsl.nodes import Part, StepNode
 from dataops_parsl.plan import Plan
-from dataops_parsl.spec import spec
+from dataops_parsl.spec import Specs
 from dataops_parsl.task import execute
 
 Outcome = dict[str, Any]
+AHEAD_S, MOST_AHEAD = 0.2, 16
+"""So much work a worker is sent ahead of need, and no more than so many tasks."""
 MOST_BLOCKS_LOST = 10
 """So many blocks may end under a task before it is given up: it may be what ends them."""
 
@@ -52,14 +54,25 @@ class _Queue:
 
     def __init__(self, workers: int) -> None:
         self.workers = workers
-        # Enough that no worker waits for the driver; few, so that deeper tasks overtake soon.
-        self.window = 2 * workers + 2
+        self._task_s = AHEAD_S
         self.flying = 0
         self.remaining = 0
         self._ready: dict[frozenset[str], list[tuple[int, int, int, Part]]] = {}
 
     def __len__(self) -> int:
         return sum(map(len, self._ready.values()))
+
+    @property
+    def window(self) -> int:
+        """Tasks that may be under way: enough that no worker waits for the driver, so few that deeper tasks
+        overtake soon."""
+        ahead = min(MOST_AHEAD, AHEAD_S / max(self._task_s, 1e-3))
+        return 2 + self.workers * (1 + max(1, round(ahead)))
+
+    def took(self, outcome: Outcome) -> None:
+        """Note how long a task took."""
+        if "started" in outcome and "ended" in outcome:
+            self._task_s += 0.1 * (outcome["ended"] - outcome["started"] - self._task_s)
 
     @property
     def hungry(self) -> bool:
@@ -125,6 +138,7 @@ class Dispatcher:
         self._does = stand_in or StandIn(execute, lambda _: {})
         self.pool, self.plan, self.events = pool, plan, events
         self.max_attempts, self.on_failure = max_attempts, on_failure
+        self._specs = Specs(plan)
         self._results: queue.SimpleQueue[tuple[Part, Any]] = queue.SimpleQueue()
         self._attempts: dict[Part, _Attempts] = {}
         self._queues: dict[str, _Queue] = {}
@@ -165,36 +179,45 @@ class Dispatcher:
             if not result.stopped:
                 self._submit_ready(todo, needed, flying, waiting, dependents)
             self._say_demand(result.stopped)
-            item = self._next() if flying else None
-            if item is None:
-                continue
-            part, future = item
-            outcome = self._outcome(part, future)
-            if outcome is None:  # lost: tried again
-                continue
-            flying.discard(part)
-            attempts = self._attempts.pop(part)
-            self._queues[attempts.label].flying -= 1
-            self._queues[self._labels[part.node]].remaining -= 1
-            self.events.ended(part, {"attempt": attempts.number, "executor": attempts.label, **outcome})
-            if outcome["status"] in ("done", "partial"):
-                finished(part)
-                result.done.append(part)
-                self._unlock(part, waiting, dependents)
-            elif outcome["status"] == "input_missing":
-                pass  # its receipt was dropped: the next round computes the input anew
-            elif outcome["status"] in ("refused", "unfit"):
-                raise PlaceError(
-                    f"{part.id}: {outcome['reason']}",
-                    outcome.get("remedy") or "install the driver's versions where the workers run",
-                )
-            else:
-                result.failed[part] = outcome
-            if self.on_failure == "stop" and (outcome["failed"] or outcome["status"] == "failed"):
-                result.stopped = True
+            for part, future in self._next() if flying else ():
+                outcome = self._outcome(part, future)
+                if outcome is None:  # lost: tried again
+                    continue
+                flying.discard(part)
+                if self._take(part, outcome, result):
+                    finished(part)
+                    self._unlock(part, waiting, dependents)
         result.blocked = _blocked(result.failed, dependents)
         self._say_demand(stopped=True)
         return result
+
+    def _take(self, part: Part, outcome: Outcome, result: Round) -> bool:
+        """Note what became of a part; whether there is something that its readers can read.
+
+        Raises
+        ------
+        PlaceError
+            When its worker cannot work at all.
+        """
+        attempts = self._attempts.pop(part)
+        self._queues[attempts.label].flying -= 1
+        self._queues[attempts.label].took(outcome)
+        self._queues[self._labels[part.node]].remaining -= 1
+        self.events.ended(part, {"attempt": attempts.number, "executor": attempts.label, **outcome})
+        status = outcome["status"]
+        if status in ("refused", "unfit"):
+            raise PlaceError(
+                f"{part.id}: {outcome['reason']}",
+                outcome.get("remedy") or "install the driver's versions where the workers run",
+            )
+        if self.on_failure == "stop" and (outcome["failed"] or status == "failed"):
+            result.stopped = True
+        if status in ("done", "partial"):
+            result.done.append(part)
+            return True
+        if status != "input_missing":  # else its receipt was dropped: the next round computes the input anew
+            result.failed[part] = outcome
+        return False
 
     def _submit_ready(
         self,
@@ -245,26 +268,30 @@ class Dispatcher:
         if attempts is None:
             attempts = self._attempts[part] = _Attempts(self._labels[part.node])
         self._queues[attempts.label].flying += 1
-        task = spec(self.plan, part, attempt=attempts.number, deadly=attempts.deadly)
+        task = self._specs.of(part, attempt=attempts.number, deadly=attempts.deadly)
         task["terms"] = self.pool.terms(attempts.label, part.node.stage.on_gpu)
         task |= self._does.facts(part)
-        part.place.notes.unlink(missing_ok=True)
+        if attempts.number > 1:  # a first attempt notes no frames
+            part.place.notes.unlink(missing_ok=True)
         attempts.submitted = time.time()
         self.events.submitted(part, attempts.number, reason, attempts.label)
         future = self.pool.submit(attempts.label, part.node.name, self._does.function, task)
         future.add_done_callback(lambda f, p=part: self._results.put((p, f)))
 
-    def _next(self) -> tuple[Part, Any] | None:
+    def _next(self) -> Iterator[tuple[Part, Any]]:
+        """The results that are there, after waiting for the first."""
+        wait_s = 1.0
         try:
-            item = self._results.get(timeout=1.0)
+            while True:
+                yield self._results.get(timeout=wait_s)
+                wait_s = 0.0
         except queue.Empty:
-            item = None
+            pass
         now = time.monotonic()
         if now - self._checked > 1.0:
             self._checked = now
             self.pool.check()
             self.events.tick()
-        return item
 
     def _outcome(self, part: Part, future: Any) -> Outcome | None:
         """What the task returned; None when its worker died and it was submitted again."""

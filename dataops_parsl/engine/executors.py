@@ -32,6 +32,7 @@ from dataops_parsl.engine.htex import Executor
 from dataops_parsl.engine.local import LocalBlocks
 from dataops_parsl.engine.slurm import SlurmBlocks, cancel_leftovers, cause
 from dataops_parsl.errors import DataopsError, PlaceError
+from dataops_parsl.worker.packed import call, pack
 
 # One numerical thread per worker: several make workers fight, and two ANTs runs with two threads differ.
 WORKER_ENVIRONMENT = {
@@ -242,7 +243,7 @@ class Pool:
             self._apps[label, name] = parsl.python_app(
                 app, data_flow_kernel=self._dfk, executors=[label], cache=False
             )
-        return self._apps[label, name](task)
+        return self._apps[label, name](pack(task))
 
     def terms(self, label: str, on_gpu: bool) -> dict[str, Any]:
         """What a worker of an executor has to keep to for a stage, and where it says what it does."""
@@ -349,7 +350,7 @@ def _launch_command(group: Group, prefix: str) -> str:
 
 def _named(function: Callable[..., Any], name: str) -> Callable[..., Any]:
     # A partial carries the name without renaming the library's function, which workers import by its name.
-    app = functools.partial(function)
+    app = functools.partial(call, function)
     app.__name__ = name  # type: ignore[attr-defined]
     return app
 

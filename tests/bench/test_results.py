@@ -30,6 +30,7 @@ def row(stage: str, workers: int, wall_s: float, **more: Any) -> dict[str, Any]:
         "digest": "a",
         "site": "laptop",
         "executors": "laptop",
+        "jobs": "",
         **more,
     }
 

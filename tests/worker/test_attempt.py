@@ -13,7 +13,7 @@ import pytest
 from dataops_parsl import cli, workflow
 from dataops_parsl.commands.setting import open_dataset
 from dataops_parsl.plan import Plan
-from dataops_parsl.spec import spec
+from dataops_parsl.spec import Specs
 from dataops_parsl.stage import Pixels
 from dataops_parsl.task import execute
 from dataops_parsl.worker.device import check_device
@@ -30,7 +30,7 @@ def task(project: Project) -> Task:
     plan = Plan(workflow.load(project.root, "cytotoxicity"), dataset, setting.config)
     parts = [p for node in plan.nodes for p in plan.parts(node)]
     first = next(p for p in parts if p.raw_frames and not _pixels(p) and not [*p.inputs()])
-    return spec(plan, first)
+    return Specs(plan).of(first)
 
 
 def _pixels(part: Any) -> bool:
