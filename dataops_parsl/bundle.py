@@ -1,7 +1,8 @@
 """The folder of a run: opened at its start, continued by the same command, sealed at its end.
 
-``output/<workflow>/run_<id>/{run.json, tables/, figures/, log/, provenance_manifest.json}``. Only this
-module writes ``run.json``. Sealed means that the manifest is there; a sealed bundle never changes.
+``output/<workflow>/run_<id>/{run.json, tables/, figures/, record/, log/, provenance_manifest.json}``.
+Only this module writes ``run.json``. Sealed means that the manifest is there; a sealed bundle never
+changes: what is said about it later, `ADDED`, lies beside its files and is not sealed.
 """
 
 from __future__ import annotations
@@ -24,6 +25,8 @@ from dataops_parsl.storage.claims import Lease, is_live
 
 MANIFEST = "provenance_manifest.json"
 LEASE = "lease.json"
+ADDED = ("acceptance_report.json", "acceptance_report.md", "report.html")
+"""What may be added beside a sealed bundle: said about it, no part of it."""
 TRACE = "trace"
 """The table about the run itself; see `dataops_parsl.trace`."""
 
@@ -104,8 +107,9 @@ class Bundle:
         self.update(status="sealed", sealed_at=now(), **facts)
         files = {}
         for path in sorted(self.root.rglob("*")):
-            if path.is_file() and path.name not in (MANIFEST, LEASE):
-                files[str(path.relative_to(self.root))] = {
+            name = str(path.relative_to(self.root))
+            if path.is_file() and name not in (MANIFEST, LEASE, *ADDED):
+                files[name] = {
                     "sha256": file_sha256(path),
                     "bytes": path.stat().st_size,
                 }

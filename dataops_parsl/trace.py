@@ -273,6 +273,17 @@ def _blocks(events: Iterable[Line]) -> list[Line]:
     return found
 
 
+def devices(log_dir: Path) -> list[str]:
+    """The cards that workers of a run found themselves with, each name once.
+
+    Parameters
+    ----------
+    log_dir : Path
+        Folder of the workers' logs; it need not be there.
+    """
+    return sorted({line["gpu"] for line in read_all(log_dir) if line.get("gpu")})
+
+
 def gpu_idle_frac(rows: Iterable[Mapping[str, Any]], labels: Collection[str]) -> float | None:
     """Share of the time of GPU workers in which they computed nothing; None where there were none.
 
