@@ -9,6 +9,7 @@ import pyarrow as pa
 
 from dataops_parsl import publish
 from dataops_parsl.bundle import TRACE, Bundle
+from dataops_parsl.config import differing
 from dataops_parsl.plan import Plan
 from dataops_parsl.stage import Pixels
 from dataops_parsl.storage.parts import read_receipt
@@ -28,6 +29,7 @@ def describe(plan: Plan) -> dict[str, Any]:
         "dataset": {"name": dataset.name, "root": str(dataset.root), "fingerprint": dataset.fingerprint},
         "config": config.effective(),
         "origins": config.origins,
+        "differing": differing(config),
         "keys": {node.id: node.key for node in plan.nodes},
         # Versions of libraries and sha256 of weights, as the stages name them.
         "identities": {node.stage.name: dict(node.stage.identity()) for node in plan.nodes},

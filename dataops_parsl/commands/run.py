@@ -16,7 +16,7 @@ from dataops_parsl import publish, workflow
 from dataops_parsl.bundle import TRACE, Bundle, abandon_stale, find_sealed, now, open_bundle
 from dataops_parsl.commands import demo
 from dataops_parsl.commands.failures import partial_error
-from dataops_parsl.commands.progress import Progress, duration
+from dataops_parsl.commands.progress import Progress
 from dataops_parsl.commands.setting import Setting, add_config_arguments, load_setting, open_dataset
 from dataops_parsl.config import Loaded
 from dataops_parsl.engine.dispatch import Dispatcher
@@ -29,6 +29,7 @@ from dataops_parsl.needs import Assessor, Needs, downstream
 from dataops_parsl.nodes import Part
 from dataops_parsl.plan import Plan, check_populations
 from dataops_parsl.provenance import run_facts
+from dataops_parsl.report.words import duration
 from dataops_parsl.sealing import describe, record
 from dataops_parsl.storage.atomic import check_root, write_json
 from dataops_parsl.storage.claims import Lease

@@ -5,6 +5,7 @@ populations of the dataset's ``dataset.toml`` < ``configs/config.user.toml`` < f
 """
 
 from dataops_parsl.config.default import write_default
+from dataops_parsl.config.differing import differing
 from dataops_parsl.config.load import FLAGS, load
 from dataops_parsl.config.loaded import Loaded, Roots
 from dataops_parsl.config.models import (
@@ -33,6 +34,7 @@ __all__ = [
     "Settings",
     "Site",
     "Slurm",
+    "differing",
     "find_project",
     "load",
     "site_files",
