@@ -26,9 +26,9 @@ def differing(loaded: Loaded) -> list[dict[str, Any]]:
     found = []
     for key, value in loaded.values.items():
         default = next((defaults[k] for k in _same(key) if k in defaults), None)
-        if _plain(value) != default:
-            name = dotted(key)
-            origin = loaded.origins.get(name, "")
+        name = dotted(key)
+        origin = loaded.origins.get(name, "")
+        if _plain(value) != default and origin != "default":
             found.append({"key": name, "value": _plain(value), "default": default, "origin": origin})
     return found
 

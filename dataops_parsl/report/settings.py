@@ -22,10 +22,14 @@ def settings(view: RunView) -> Html:
         )
     if not rows:
         return tag("p", "Everything is as in configs/config.def.toml.")
-    cells = [(r["key"], toml(r["value"]), toml(r["default"]), r["origin"]) for r in rows]
+    cells = [(r["key"], toml(r["value"]), _default(r["default"]), r["origin"]) for r in rows]
     return table(
         "Values that are not the defaults", ("key", "value", "default", "set by"), cells, (0, 1, 2, 3)
     )
+
+
+def _default(value: Any) -> str:
+    return UNKNOWN if value is None else toml(value)
 
 
 def provenance(view: RunView) -> Html:

@@ -17,6 +17,10 @@ _PAUSE_S, _PAUSE_FRAC, _PAUSE_PX = 30.0, 0.08, 26.0
 """A pause of all workers that is longer, and a larger share of the working time, is drawn this wide."""
 
 
+Worker = tuple[str, int]
+"""Host and process id."""
+
+
 @dataclass
 class _Box:
     worker: int
@@ -50,6 +54,23 @@ class _Axis:
             elif time > a:
                 out += (time - a) * (_PAUSE_PX / (b - a) - self.scale)
         return out
+
+    def share(self, time: float) -> float:
+        """Place of a time, 0 at the start and 1 at the end."""
+        return (self.px(time) - LEFT) / (self.px(self.end) - LEFT)
+
+    def time(self, share: float) -> float:
+        """The time at such a place."""
+        at = self.start
+        left = share * (self.px(self.end) - LEFT)
+        for a, b in self.cuts:
+            run = (a - at) * self.scale
+            if left <= run:
+                break
+            if left <= run + _PAUSE_PX:
+                return a + (left - run) / _PAUSE_PX * (b - a)
+            left, at = left - run - _PAUSE_PX, b
+        return at + left / self.scale
 
     def ticks(self) -> Iterator[tuple[float, str]]:
         """Times since the start, evenly apart, outside of pauses."""
@@ -87,11 +108,10 @@ def timeline(view: RunView) -> Html:
     if not ran:
         return tag("p", "Nothing was computed in this run: everything was there already.")
     axis = _Axis([(a["started"], max(a["ended"], a["started"])) for a in ran])
-    workers = list(dict.fromkeys((a["host"] or "?", a["worker_pid"] or 0) for a in _by_start(ran)))
+    workers = list(dict.fromkeys(map(_worker, _by_start(ran))))
     shown = workers[:MOST_ROWS]
-    boxes = _boxes(
-        [a for a in _by_start(ran) if (a["host"] or "?", a["worker_pid"] or 0) in set(shown)], shown, axis
-    )
+    drawn = [a for a in _by_start(ran) if _worker(a) in set(shown)]
+    boxes = _boxes(drawn, shown, axis)
     row_px = 20 if len(shown) <= 24 else 11 if len(shown) <= 60 else 7
     height = TOP + row_px * len(shown) + 30
     chart = tag(
@@ -108,7 +128,7 @@ def timeline(view: RunView) -> Html:
     left_out = len(workers) - len(shown)
     note = f" The first {MOST_ROWS} workers are drawn, {left_out} are not." if left_out else ""
     if any(box.n > 1 for box in boxes):
-        note += " Attempts of one stage that are closer than can be drawn are one box."
+        note += " There are too many to draw: each box shows the stage that took longest in its time."
     return join(
         [
             tag(
@@ -121,7 +141,7 @@ def timeline(view: RunView) -> Html:
     )
 
 
-def _title(view: RunView, workers: list[tuple[str, int]]) -> str:
+def _title(view: RunView, workers: list[Worker]) -> str:
     bad = sum(a["outcome"] not in GOOD for a in view.attempts)
     lost = f", {bad} of them not successful" if bad else ""
     hosts = len({host for host, _ in workers})
@@ -129,34 +149,46 @@ def _title(view: RunView, workers: list[tuple[str, int]]) -> str:
     return f"{many(len(view.attempts), 'attempt')}{lost}, on {where}"
 
 
+def _worker(attempt: dict[str, Any]) -> Worker:
+    return attempt["host"] or "?", attempt["worker_pid"] or 0
+
+
 def _by_start(ran: list[dict[str, Any]]) -> list[dict[str, Any]]:
     return sorted(ran, key=lambda a: float(a["started"]))
 
 
-def _boxes(ran: list[dict[str, Any]], workers: list[tuple[str, int]], axis: _Axis) -> list[_Box]:
-    """Boxes, few enough: attempts of one stage that follow closely on one worker are put together."""
+def _boxes(ran: list[dict[str, Any]], workers: list[Worker], axis: _Axis) -> list[_Box]:
+    """A box an attempt; where these were too many, a box a stage that a worker did one after the other."""
     rows = {worker: i for i, worker in enumerate(workers)}
-    near_px = 0.0
-    while True:
-        boxes: list[_Box] = []
-        last: dict[int, _Box] = {}
-        for a in ran:
-            row = rows[a["host"] or "?", a["worker_pid"] or 0]
-            good, before = a["outcome"] in GOOD, last.get(row)
-            near = before is not None and (a["started"] - before.end) * axis.scale < near_px
-            if before is not None and near and before.stage == a["stage"] and before.good and good:
-                before.end, before.n = max(before.end, a["ended"]), before.n + 1
-                continue
-            took = a["ended"] - a["started"]
-            words = f"{a['task']}: {short_duration(took)}, {a['outcome']}"
-            last[row] = _Box(row, a["stage"], a["started"], a["ended"], good, 1, words)
-            boxes.append(last[row])
-        if len(boxes) <= MOST_BOXES or near_px > WIDTH:
-            return boxes
-        near_px = 2 * near_px or 0.5
+    if len(ran) <= MOST_BOXES:
+        return [_box(rows[_worker(a)], a) for a in ran]
+    n_bins = MOST_BOXES // len(workers)
+    bins: dict[tuple[int, int], list[dict[str, Any]]] = {}
+    for a in ran:
+        first, last = (int(axis.share(a[k]) * n_bins) for k in ("started", "ended"))
+        for i in range(first, min(last, n_bins - 1) + 1):
+            bins.setdefault((rows[_worker(a)], i), []).append(a)
+    boxes: list[_Box] = []
+    for (row, i), held in sorted(bins.items()):
+        # Of several stages in one bin that which took longest; what went wrong is never hidden.
+        longest = max(held, key=lambda a: float(a["ended"] - a["started"]))
+        good = all(a["outcome"] in GOOD for a in held)
+        start, end = axis.time(i / n_bins), axis.time((i + 1) / n_bins)
+        before = boxes[-1] if boxes else None
+        same = before and (before.worker, before.stage, before.good) == (row, longest["stage"], good)
+        if before and same and start - before.end < 1e-6 * (1 + axis.end - axis.start):
+            before.end, before.n = end, before.n + len(held)
+            continue
+        boxes.append(_Box(row, longest["stage"], start, end, good, len(held), ""))
+    return boxes
 
 
-def _frame(axis: _Axis, workers: list[tuple[str, int]], row_px: int, height: int) -> Iterator[Html]:
+def _box(row: int, a: dict[str, Any]) -> _Box:
+    words = f"{a['task']}: {short_duration(a['ended'] - a['started'])}, {a['outcome']}"
+    return _Box(row, a["stage"], a["started"], a["ended"], a["outcome"] in GOOD, 1, words)
+
+
+def _frame(axis: _Axis, workers: list[Worker], row_px: int, height: int) -> Iterator[Html]:
     bottom = height - 30
     for x, words in axis.ticks():
         yield tag("line", x1=x, x2=x, y1=TOP, y2=bottom + 4, class_="grid")
