@@ -27,6 +27,8 @@ MANIFEST = "provenance_manifest.json"
 LEASE = "lease.json"
 ADDED = ("acceptance_report.json", "acceptance_report.md", "report.html")
 """What may be added beside a sealed bundle: said about it, no part of it."""
+FORMAT = 2
+"""Of run.json; since 2 runs seal what validation needs."""
 TRACE = "trace"
 """The table about the run itself; see `dataops_parsl.trace`."""
 
@@ -148,7 +150,7 @@ def open_bundle(output_root: Path, workflow: str, recipe: str) -> tuple[Bundle, 
                 return bundle, True
         bundle = Bundle(folder / f"run_{new_id()}")
         bundle.update(
-            format=1, run=bundle.id, workflow=workflow, recipe=recipe, status="open", opened_at=now()
+            format=FORMAT, run=bundle.id, workflow=workflow, recipe=recipe, status="open", opened_at=now()
         )
         Lease(bundle.lease).take()
     return bundle, False

@@ -93,6 +93,8 @@ def _cells(own: Mapping[str, float], all_s: float, cores: int) -> tuple[str, ...
 
 def hours(value: float) -> str:
     """Hours as they are charged."""
+    if value == 0:
+        return "0"
     return "< 0.001" if 0 < value < 0.001 else f"{value:.3f}" if value < 1 else number(value, 3)
 
 

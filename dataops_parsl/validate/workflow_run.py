@@ -20,7 +20,6 @@ from dataops_parsl.validate.seal import check_seal
 from dataops_parsl.validate.subject import Kind, Subject
 from dataops_parsl.validate.tables import check_tables
 
-NOT_RECORDED = "this run recorded none"
 _FACTS = ("versions", "git", "host", "cpu", "gpus", "command", "at")
 """What each start of a run says of itself."""
 
@@ -37,9 +36,7 @@ def _checks(subject: Subject) -> Iterator[Check]:
     yield from _tables(subject.root, facts)
     inputs = record.read(subject.root, record.INPUTS)
     if inputs is None:
-        yield from (
-            Check(w, "frames as they were read", NOT_RECORDED, "not checked") for w in (RECORDED, BYTES)
-        )
+        yield from (_not_recorded(what, "frames as they were read", facts) for what in (RECORDED, BYTES))
     else:
         yield from check_inputs(
             inputs,
@@ -52,6 +49,13 @@ def _checks(subject: Subject) -> Iterator[Check]:
 
 
 KIND = Kind("workflow", _fits, _checks)
+
+
+def _not_recorded(what: str, expected: str, facts: Mapping[str, Any]) -> Check:
+    """Part of the record is not there: an older version wrote none, of a later one it was taken away."""
+    if facts.get("format") == 1:
+        return Check(what, expected, "sealed by a version that recorded none", "not checked")
+    return Check(what, expected, f"what the run recorded of it in {record.FOLDER}/ is not there", "failed")
 
 
 def _provenance(facts: Mapping[str, Any]) -> Check:
@@ -72,9 +76,13 @@ def _provenance(facts: Mapping[str, Any]) -> Check:
         ["starts"] if not starts else [f"starts.{k}" for k in _FACTS if any(k not in s for s in starts)]
     )
     problems = [f"run.json does not say: {', '.join(lacking)}"] if lacking else []
+    what = "provenance"
+    expected = "versions, commit, configuration with origins, dataset, host, GPU, jobs, command, times"
+    if lacking and facts.get("format") == 1:
+        return Check(what, expected, f"sealed by an older version: {problems[0]}", "not checked")
     return check(
-        "provenance",
-        "versions, commit, configuration with origins, dataset, host, GPU, jobs, command, times",
+        what,
+        expected,
         problems,
         f"{len(starts)} start{'s' * (len(starts) != 1)}, all said",
     )
@@ -97,7 +105,7 @@ def _own_verdict(facts: Mapping[str, Any]) -> Iterator[Check]:
 def _tables(root: Path, facts: Mapping[str, Any]) -> Iterator[Check]:
     schemas = record.read_schemas(root)
     if schemas is None:
-        yield Check("tables", "as in the schemas that they were written with", NOT_RECORDED, "not checked")
+        yield _not_recorded("tables", "as in the schemas that they were written with", facts)
         return
     tables, unreadable = _read(root, schemas)
     yield from unreadable
@@ -110,9 +118,11 @@ def _tables(root: Path, facts: Mapping[str, Any]) -> Iterator[Check]:
     yield check("tables: rows", "as many as were written", problems, f"{sum(rows.values())} in all")
     labels = record.read(root, record.LABELS)
     images = labels["images"] if labels else []
-    if not images:
-        reason = (labels or {}).get("reason", NOT_RECORDED)
-        yield Check("label images: every frame", "labels counted when written = rows", reason, "not checked")
+    what, expected = "label images: every frame", "labels counted when written = rows"
+    if labels is None:
+        yield _not_recorded(what, expected, facts)
+    elif not images and "reason" in labels:
+        yield Check(what, expected, labels["reason"], "not checked")
     inputs = record.read(root, record.INPUTS) or {"positions": {}}
     yield from check_tables(
         {n: s for n, s in schemas.items() if not any(c.what.startswith(f"{n}:") for c in unreadable)},

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import html
 import json
 import re
 import shutil
@@ -61,9 +62,7 @@ def _looked_at(browse: Browse, page: Path, folder: Path, width: int) -> dict[str
     dom = browse(copy, f"--window-size={width},768", "--dump-dom").stdout
     found = re.search(r'<pre id="looked">(.*?)</pre>', dom, re.DOTALL)
     assert found is not None, dom[-500:]
-    said: dict[str, Any] = json.loads(
-        found[1].replace("&amp;", "&").replace("&lt;", "<").replace("&gt;", ">")
-    )
+    said: dict[str, Any] = json.loads(html.unescape(found[1]))
     return said
 
 
@@ -109,8 +108,7 @@ def test_it_prints_with_all_that_is_folded(page_file: Path, browse: Browse, tmp_
     browse(page_file, "--no-pdf-header-footer", f"--print-to-pdf={paper}")
     assert 4 <= len(re.findall(rb"/Type\s*/Page\b", paper.read_bytes())) <= 30
     if shutil.which("pdftotext"):
-        done = subprocess.run(
-            ["pdftotext", "-layout", paper, "-"], capture_output=True, text=True, check=True
-        )
+        command = ["pdftotext", "-layout", str(paper), "-"]
+        text = subprocess.run(command, capture_output=True, text=True, check=True).stdout
         for words in ("Deaths by condition", "Every check", "cells: one row a label", "For the next run"):
-            assert words in done.stdout
+            assert words in text

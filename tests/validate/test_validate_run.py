@@ -181,6 +181,26 @@ def test_files_that_are_not_as_sealed(bundle: Path, validate: Say, meddle: Meddl
         assert word in said
 
 
+def test_a_record_that_was_taken_away_is_missed(bundle: Path, validate: Say) -> None:
+    shutil.rmtree(bundle / "record")
+    reseal(bundle)
+    words = validate(bundle, 5)
+    assert "is rejected" in words
+    for what in ("tables", "input: frames", "input: bytes"):
+        assert f"{what}: what the run recorded of it in record/ is not there" in words
+
+
+def test_a_run_of_an_older_version_recorded_less(bundle: Path, validate: Say) -> None:
+    shutil.rmtree(bundle / "record")
+    facts = json.loads((bundle / "run.json").read_text())
+    del facts["identities"]
+    (bundle / "run.json").write_text(json.dumps(facts | {"format": 1}))
+    reseal(bundle)
+    words = validate(bundle, 0)
+    assert "tables: not checked: sealed by a version that recorded none" in words
+    assert "provenance: not checked: sealed by an older version" in words
+
+
 def test_what_file_browsers_leave_behind_is_no_fault(bundle: Path, validate: Say) -> None:
     (bundle / "tables" / ".DS_Store").write_bytes(b"x")
     assert "accepted" in validate(bundle, 0)
