@@ -16,6 +16,7 @@ from dataops_parsl.storage.parts import read_receipt
 from dataops_parsl.trace import TRACE as TRACE_SCHEMA
 from dataops_parsl.validate import record as sealed
 from dataops_parsl.validate.checks import PURGED, Check
+from dataops_parsl.validate.failures import Failures
 from dataops_parsl.validate.inputs import recorded_inputs
 from dataops_parsl.validate.pixels import LABELS, counted, recorded_image
 from dataops_parsl.validate.tables import check_tables
@@ -52,7 +53,7 @@ def record(
         What the run lists as failed.
     """
     wanted = {**publish.schemas(plan), TRACE: TRACE_SCHEMA}
-    counts = label_counts(plan)
+    counts = label_counts(plan, Failures(failures))
     for name, value in (
         (sealed.SCHEMAS, sealed.schemas_record(wanted)),
         (sealed.INPUTS, recorded_inputs(plan.dataset, _frames_read(plan))),
@@ -79,7 +80,7 @@ def _frames_read(plan: Plan) -> dict[str, set[int]]:
     return read
 
 
-def label_counts(plan: Plan) -> dict[str, Any]:
+def label_counts(plan: Plan, failed: Failures) -> dict[str, Any]:
     """Labels of each label image as counted when it was written.
 
     Returns
@@ -96,13 +97,15 @@ def label_counts(plan: Plan) -> dict[str, Any]:
         films: dict[str, tuple[dict[int, int], dict[int, str]]] = {}
         for part in plan.parts(node):
             receipt = read_receipt(part.place.receipt)
-            entry = receipt.outputs[LABELS] if receipt else {}
-            if receipt is not None and not set(receipt.failed) >= set(part.frames) and "labels" not in entry:
-                return {"format": 1, "images": [], "reason": "written by a version that did not count"}
+            if receipt is None and all(failed.covers(part.position, f) for f in part.frames):
+                continue
             if receipt is None:
                 return {"format": 1, "images": [], "reason": PURGED}
+            entry = receipt.outputs[LABELS]
+            if "labels" not in entry:
+                return {"format": 1, "images": [], "reason": "written by a version that did not count"}
             counts, digests = films.setdefault(part.position, ({}, {}))
-            counts.update({int(f): n for f, n in entry.get("labels", {}).items()})
+            counts.update({int(f): n for f, n in entry["labels"].items()})
             digests.update({int(f): d for f, d in entry["frames"].get("", {}).items()})
         folder = str(node.folder.relative_to(plan.scratch.parent))
         images += [recorded_image(node.population, p, folder, *found) for p, found in films.items()]

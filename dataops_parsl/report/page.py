@@ -7,6 +7,7 @@ from pathlib import Path
 
 from dataops_parsl import __version__
 from dataops_parsl.bundle import Bundle
+from dataops_parsl.errors import UsageError
 from dataops_parsl.report.advice import advice
 from dataops_parsl.report.costs import costs
 from dataops_parsl.report.figures import Album
@@ -33,9 +34,22 @@ def report(bundle: Bundle) -> str:
     Raises
     ------
     UsageError
-        The bundle does not say what it is.
+        The bundle does not say what it is, or was meddled with so that it cannot be read.
     """
     view = RunView.of(bundle)
+    try:
+        return _page(view)
+    except Exception as error:
+        if not view.seal:
+            raise
+        raise UsageError(
+            f"{bundle.root} is not as it was sealed and cannot be reported: {type(error).__name__}: {error}",
+            f"python -m dataops_parsl validate {bundle.root} says what is wrong with it",
+        ) from error
+
+
+def _page(view: RunView) -> str:
+    bundle = view.bundle
     sections = dict(_sections(view))
     title = f"Run {bundle.id}: {view.verdict}"
     links = (tag("li", tag("a", name, href=f"#{key}")) for key, (name, _) in sections.items())

@@ -149,6 +149,8 @@ def test_a_tampered_run_says_so_whatever_was_found_before(bundle: Path, sealed_p
     text = report(Bundle(bundle))
     assert '<div class="verdict tampered"' in text
     assert "seal: tables/tracks.parquet: was cut" in text
+    (bundle / "run.json").write_text('{"workflow": "x", "starts": 3}')
+    assert main(["report", str(bundle), "--project", str(sealed_project.root)]) == 2
     (bundle / "run.json").write_text("{")
     assert main(["report", str(bundle), "--project", str(sealed_project.root)]) == 2
 

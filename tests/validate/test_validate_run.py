@@ -167,11 +167,13 @@ def _write(path: str, text: str) -> Meddle:
         (_delete("tables/edges.parquet"), ["tables/edges.parquet: is missing", "edges: there"]),
         (_write("tables/more.parquet", "x"), ["tables/more.parquet: was added after"]),
         (_write("run.json", "{}"), ["run.json: was changed since", "does not say"]),
+        (_write("run.json", '{"workflow": "x", "starts": 3, "n_frames": []}'), ["tampered bundle"]),
+        (_write("record/labels.json", '{"format": 1}'), ["record/labels.json: was changed"]),
         (_write("record/schemas.json", "{"), ["record/schemas.json: was changed"]),
         (_write(MANIFEST, "{"), [f"{MANIFEST}: it cannot be read"]),
         (_write(MANIFEST, '{"format": 2, "files": {}}'), ["of format 2, this version reads 1"]),
     ],
-    ids=["missing", "extra", "facts", "record", "manifest", "newer"],
+    ids=["missing", "extra", "facts", "nonsense", "labels", "record", "manifest", "newer"],
 )
 def test_files_that_are_not_as_sealed(bundle: Path, validate: Say, meddle: Meddle, words: list[str]) -> None:
     meddle(bundle)
