@@ -75,7 +75,7 @@ class Album:
             self.left_bytes -= len(picture.data)
             made.append(_figure(picture, words))
         if not named:
-            made.append(tag("p", "This workflow draws none."))
+            made.append(tag("p", "There are none in this run."))
         if left_out:
             words = (
                 f"{many(len(left_out), 'picture')} left out, to keep this page light: {', '.join(left_out)}"

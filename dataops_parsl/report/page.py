@@ -126,8 +126,10 @@ def _verdict(view: RunView) -> Html:
         against = against or [f"{c.what}: {c.found}" for c in said if not c.ok]
     else:
         told = (
-            "As the run itself found before it was sealed. Its files are compared with the seal now; input "
-            "and pixels are not: validate does that."
+            "Files compared with the seal just now."
+            if view.seal
+            else "As the run itself found before it was sealed. Its files are compared with the seal now; "
+            "input and pixels are not: validate does that."
         )
         failed = view.facts.get("failures", [])
         against = against or [f"{many(len(failed), 'failure')} listed below"] * bool(failed)

@@ -132,9 +132,10 @@ def _found(view: RunView) -> Html:
         counts = words.group_by("population").aggregate([("frame", "count")]).to_pylist()
         by_population = sorted((str(r["population"]), number(r["frame_count"])) for r in counts)
     seen = ", ".join(f"{n} {population}s" for population, n in by_population) or "none"
+    told = tag("p", f"Objects in all frames: {seen}.") if words is not None else None
     return join(
         [
-            tag("p", f"Objects in all frames: {seen}."),
+            told,
             details("Rows of each table", table("Rows of each table", ("table", "rows"), rows)),
         ]
     )

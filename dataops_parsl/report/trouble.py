@@ -12,6 +12,7 @@ from dataops_parsl.report.words import UNKNOWN, many, number
 from dataops_parsl.validate.ranges import ranges
 
 MOST_ROWS, EXCERPT_LINES, MOST_EXCERPTS, MOST_CHARACTERS = 40, 25, 8, 4000
+_WORDS = {"stopped": "the run was stopped or killed meanwhile"}
 Line = Mapping[str, Any]
 
 
@@ -51,7 +52,7 @@ def _again(view: RunView) -> Html | None:
     grouped: dict[tuple[str, str, str], list[Line]] = {}
     for a in view.attempts:
         if a["outcome"] not in GOOD:
-            key = (a["stage"], a["outcome"], a["reason"] or UNKNOWN)
+            key = (a["stage"], a["outcome"], a["reason"] or _WORDS.get(a["outcome"], UNKNOWN))
             grouped.setdefault(key, []).append(a)
     if not grouped:
         return None

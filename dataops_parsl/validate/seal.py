@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 from concurrent.futures import ThreadPoolExecutor
@@ -13,6 +14,11 @@ from dataops_parsl.provenance import file_sha256
 from dataops_parsl.validate.checks import Check
 
 FORMAT = 1
+LATE = ("log/parsl/", "log/workers/")
+"""Where blocks of a start that was killed may still write, on their own way to the end: only more lines."""
+_EXIT_CODE, _EXIT_CODE_BYTES = ".sh.ec", 5
+"""Parsl's file of a local block's exit code is the one that is written anew when the block ends."""
+GREW = "it grew since, as blocks of a start that was killed end later"
 _OF_THE_SYSTEM = (".DS_Store", "Thumbs.db", "desktop.ini")
 """Left behind by file browsers; they say nothing about a bundle."""
 
@@ -42,20 +48,17 @@ def check_seal(root: Path) -> list[Check]:
     if isinstance(sealed, str):
         return [Check(f"seal: {MANIFEST}", "a manifest that can be read", sealed, "tampered")]
     with ThreadPoolExecutor(min(8, os.cpu_count() or 1)) as pool:
-        problems = list(pool.map(lambda item: _problem(root / item[0], item[1]), sealed.items()))
+        problems = dict(zip(sealed, pool.map(lambda i: _problem(root, *i), sealed.items()), strict=True))
     checks = [
         Check(f"seal: {name}", f"{said['bytes']} bytes, sha256 {said['sha256'][:16]}…", problem, "tampered")
-        for (name, said), problem in zip(sealed.items(), problems, strict=True)
-        if problem
+        for name, said in sealed.items()
+        if (problem := problems[name]) and problem != GREW
     ]
-    good = len(sealed) - len(checks)
-    if good:
-        checks.append(
-            Check(
-                "seal: files", f"{len(sealed)} files with their sealed sha256", f"{good} are as sealed", "ok"
-            )
-        )
-    extra = [name for name in files_of(root) if name not in sealed]
+    grown = [name for name, problem in problems.items() if problem == GREW]
+    if good := len(sealed) - len(checks):
+        found = f"{good} are as sealed" + (f"; of {len(grown)} logs the sealed part: {GREW}" if grown else "")
+        checks.append(Check("seal: files", f"{len(sealed)} files with their sealed sha256", found, "ok"))
+    extra = [name for name in files_of(root) if name not in sealed and not name.startswith(LATE)]
     checks += [
         Check(f"seal: {name}", "no file that was not sealed", "was added after the seal", "tampered")
         for name in extra
@@ -91,12 +94,19 @@ def _manifest(root: Path) -> dict[str, dict[str, Any]] | str:
     return files
 
 
-def _problem(path: Path, said: dict[str, Any]) -> str:
+def _problem(root: Path, name: str, said: dict[str, Any]) -> str:
+    path = root / name
     try:
         size = path.stat().st_size
         if size < said["bytes"] and _begins_alike(path):
             return f"was cut: it has {size} bytes"
         digest = file_sha256(path)
+        if name.startswith(LATE) and name.endswith(_EXIT_CODE) and size <= _EXIT_CODE_BYTES:
+            return "" if digest == said["sha256"] else GREW
+        if digest != said["sha256"] and name.startswith(LATE) and size > said["bytes"]:
+            with open(path, "rb") as file:
+                begin = hashlib.sha256(file.read(said["bytes"])).hexdigest()
+            return GREW if begin == said["sha256"] else f"was changed since it was sealed: {size} bytes"
     except FileNotFoundError:
         return "is missing"
     except OSError as error:

@@ -183,6 +183,23 @@ def test_files_that_are_not_as_sealed(bundle: Path, validate: Say, meddle: Meddl
         assert word in said
 
 
+def test_logs_of_blocks_that_end_late_may_grow_and_nothing_else(bundle: Path, validate: Say) -> None:
+    (log, *_) = sorted((bundle / "log" / "parsl").rglob("manager.log"))
+    before = log.read_bytes()
+    log.write_bytes(before + b"the interchange is gone, exiting\n")
+    (log.parent / "worker_9.log").write_text("late\n")
+    (code, *_) = sorted((bundle / "log" / "parsl").rglob("*.sh.ec"))
+    code.write_text("143\n")
+    assert "accepted" in validate(bundle, 0)
+    assert "of 2 logs the sealed part: it grew" in _checks(bundle)["seal: files"]["found"]
+    log.write_bytes(b"X" + before[1:] + b"more")
+    assert "manager.log: was changed since it was sealed" in validate(bundle, 5)
+    log.write_bytes(before)
+    with open(bundle / "log" / "events.jsonl", "a") as events:
+        events.write("{}\n")
+    assert "log/events.jsonl: was changed since it was sealed" in validate(bundle, 5)
+
+
 def test_a_record_that_was_taken_away_is_missed(bundle: Path, validate: Say) -> None:
     shutil.rmtree(bundle / "record")
     reseal(bundle)
