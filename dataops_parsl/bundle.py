@@ -107,15 +107,17 @@ class Bundle:
     def seal(self, **facts: Any) -> None:
         """Write the last facts, then the sha256 of every other file. Nothing is written afterwards."""
         self.update(status="sealed", sealed_at=now(), **facts)
-        files = {}
-        for path in sorted(self.root.rglob("*")):
-            name = str(path.relative_to(self.root))
-            if path.is_file() and name not in (MANIFEST, LEASE, *ADDED):
-                files[name] = {
-                    "sha256": file_sha256(path),
-                    "bytes": path.stat().st_size,
-                }
-        write_json(self.root / MANIFEST, {"format": 1, "run": self.id, "files": files}, indent=1)
+        seal_files(self.root, self.id)
+
+
+def seal_files(root: Path, run: str) -> None:
+    """Write the sha256 of every file of a bundle of any kind into its manifest: it is sealed by that."""
+    files = {}
+    for path in sorted(root.rglob("*")):
+        name = str(path.relative_to(root))
+        if path.is_file() and name not in (MANIFEST, LEASE, *ADDED):
+            files[name] = {"sha256": file_sha256(path), "bytes": path.stat().st_size}
+    write_json(root / MANIFEST, {"format": 1, "run": run, "files": files}, indent=1)
 
 
 def bundles(output_root: Path, workflow: str) -> Iterator[Bundle]:

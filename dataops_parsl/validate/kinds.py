@@ -1,4 +1,7 @@
-"""The kinds of bundles that can be validated. A new one: a module with a `Kind`, and a name in `KINDS`."""
+"""The kinds of bundles that can be validated; the first that fits is taken.
+
+A new one: a module with a `Kind`, and its name in `KINDS`.
+"""
 
 from __future__ import annotations
 

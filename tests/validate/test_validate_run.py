@@ -11,8 +11,12 @@ from typing import Any
 import pytest
 import tifffile
 
-from dataops_parsl.bundle import MANIFEST, Bundle
+from dataops_parsl.bundle import MANIFEST, Bundle, seal_files
 from dataops_parsl.cli import main
+from dataops_parsl.validate import kinds
+from dataops_parsl.validate.checks import Check, check
+from dataops_parsl.validate.seal import check_seal
+from dataops_parsl.validate.subject import Kind, Subject
 from tests.helpers import Project
 from tests.validate.bundles import content, copy_of, delete_row, report, reseal, swap_columns
 
@@ -284,3 +288,28 @@ def test_a_run_that_cannot_be_written_to_still_gets_its_verdict(
     words = validate(bundle, 3, "-o", str(tmp_path / "file" / "below"))
     assert "accepted" in words
     assert "remedy: give a folder that can be written to" in words
+
+
+def test_bundles_of_other_kinds_are_found_and_have_checks_of_their_own(
+    sealed_project: Project, validate: Say, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    root = sealed_project.root / "output" / "benchmark" / "master" / "run_20990101T000000Z-bbbb"
+    try:
+        (root / "tables").mkdir(parents=True)
+        (root / "run_metadata.json").write_text('{"workers": [1, 2]}')
+        seal_files(root, "20990101T000000Z-bbbb")
+        assert "is no run that this version knows" in validate("20990101", 2)
+
+        def checks(subject: Subject) -> list[Check]:
+            said = json.loads((subject.root / "run_metadata.json").read_text())
+            return [*check_seal(subject.root), check("workers", "1 and more", [], str(said["workers"]))]
+
+        benchmark = Kind("benchmark", lambda folder: (folder / "run_metadata.json").is_file(), checks)
+        monkeypatch.setattr(kinds, "KINDS", (*kinds.KINDS, benchmark))
+        assert "accepted" in validate("latest", 0)
+        assert report(root)["kind"] == "benchmark"
+        assert "workers" in _checks(root)
+        (root / "run_metadata.json").write_text('{"workers": [1]}')
+        assert "run_metadata.json: was changed" in validate("latest", 5)
+    finally:
+        shutil.rmtree(root.parents[1])
