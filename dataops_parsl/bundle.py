@@ -1,7 +1,8 @@
 """The folder of a run: opened at its start, continued by the same command, sealed at its end.
 
-``output/<workflow>/run_<id>/{run.json, tables/, figures/, log/, provenance_manifest.json}``. Only this
-module writes ``run.json``. Sealed means that the manifest is there; a sealed bundle never changes.
+``output/<workflow>/run_<id>/{run.json, tables/, figures/, record/, log/, provenance_manifest.json}``.
+Only this module writes ``run.json``. Sealed means that the manifest is there; a sealed bundle never
+changes: what is said about it later, `ADDED`, lies beside its files and is not sealed.
 """
 
 from __future__ import annotations
@@ -25,6 +26,10 @@ from dataops_parsl.storage.claims import Lease, is_live
 MANIFEST = "provenance_manifest.json"
 LEASE = "lease.json"
 RECORD = "run.json"
+ADDED = ("acceptance_report.json", "acceptance_report.md", "report.html")
+"""What may be added beside a sealed bundle: said about it, no part of it."""
+FORMAT = 2
+"""Of run.json; since 2 runs seal what validation needs."""
 TRACE = "trace"
 """The table about the run itself; see `dataops_parsl.trace`."""
 
@@ -121,10 +126,21 @@ class Bundle:
             Folders elsewhere that belong to the run: their files are listed under their names.
         """
         self.update(status="sealed", sealed_at=now(), **facts)
-        manifest: dict[str, Any] = {"format": 1, "run": self.id, "files": _hashes(self.root)}
-        if beside:
-            manifest["beside"] = {name: _hashes(folder) for name, folder in beside.items()}
-        write_json(self.root / MANIFEST, manifest, indent=1)
+        seal_files(self.root, self.id, beside)
+
+
+def seal_files(root: Path, run: str, beside: Mapping[str, Path] | None = None) -> None:
+    """Write the sha256 of every file of a bundle of any kind into its manifest: it is sealed by that.
+
+    Parameters
+    ----------
+    beside : mapping of name to folder
+        Folders elsewhere that belong to the run: their files are listed under their names.
+    """
+    manifest: dict[str, Any] = {"format": 1, "run": run, "files": _hashes(root)}
+    if beside:
+        manifest["beside"] = {name: _hashes(folder) for name, folder in beside.items()}
+    write_json(root / MANIFEST, manifest, indent=1)
 
 
 def _hashes(folder: Path) -> dict[str, dict[str, Any]]:
@@ -132,7 +148,7 @@ def _hashes(folder: Path) -> dict[str, dict[str, Any]]:
     return {
         str(path.relative_to(folder)): {"sha256": file_sha256(path), "bytes": path.stat().st_size}
         for path in sorted(folder.rglob("*"))
-        if path.is_file() and path.name not in (MANIFEST, LEASE)
+        if path.is_file() and str(path.relative_to(folder)) not in (MANIFEST, LEASE, *ADDED)
     }
 
 
@@ -168,7 +184,7 @@ def open_bundle(output_root: Path, workflow: str, recipe: str, record: str = REC
                 return bundle, True
         bundle = Bundle(folder / f"run_{new_id()}", record)
         bundle.update(
-            format=1, run=bundle.id, workflow=workflow, recipe=recipe, status="open", opened_at=now()
+            format=FORMAT, run=bundle.id, workflow=workflow, recipe=recipe, status="open", opened_at=now()
         )
         Lease(bundle.lease).take()
     return bundle, False

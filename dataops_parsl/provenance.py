@@ -23,6 +23,18 @@ LIBRARIES = (
     "imagecodecs",
     "parsl",
 )
+ALSO = (
+    "pandas",
+    "matplotlib",
+    "lifelines",
+    "pydantic",
+    "psutil",
+    "numcodecs",
+    "cellpose",
+    "torch",
+    "pyimagej",
+)
+"""Recorded where they are installed: a worker may do without them, or have another version."""
 _PACKAGE = Path(__file__).parent
 
 
@@ -88,11 +100,28 @@ def cpu_model() -> str:
     return platform.processor()
 
 
+def gpus() -> list[str]:
+    """The cards of this host, as ``nvidia-smi -L`` names them; none where there is no such tool."""
+    try:
+        done = subprocess.run(["nvidia-smi", "-L"], capture_output=True, text=True, timeout=30, check=False)
+    except (OSError, subprocess.TimeoutExpired):
+        return []
+    return done.stdout.splitlines() if done.returncode == 0 else []
+
+
 def run_facts(project: Path) -> dict[str, Any]:
-    """Everything about the place and the versions that a reviewer could ask for."""
+    """Everything about the place and the versions that a reviewer could ask for.
+
+    ``git`` is of the project with its workflows and configuration, ``package_git`` of the code itself, which
+    may be another checkout, or an installed copy that has none.
+    """
     return {
-        "versions": worker_versions(),
+        "versions": {**worker_versions(), **{name: v for name in ALSO if (v := version_of(name))}},
         "git": git_facts(project),
+        "package_git": git_facts(_PACKAGE),
+        "project": str(project),
+        "gpus": gpus(),
+        "slurm_job": os.environ.get("SLURM_JOB_ID", ""),
         "host": platform.node(),
         "platform": platform.platform(),
         "cpu": cpu_model(),

@@ -18,10 +18,8 @@ from dataops_parsl.stages.death_rules import NEGATIVE
 from dataops_parsl.storage.parts import parquet_bytes, read_receipt, read_tables
 from dataops_parsl.storage.pixels import StoredStack
 from dataops_parsl.tables import Schema
-from dataops_parsl.validate.checks import Check, check_tables
+from dataops_parsl.validate.pixels import LABELS
 from dataops_parsl.workflow import Output
-
-LABELS = "labels"
 
 
 def digests(plan: Plan) -> dict[str, str]:
@@ -134,13 +132,8 @@ def roots(plan: Plan) -> list[dict[str, Any]]:
     return [found[k] for k in sorted(found)]
 
 
-def fill(bundle: Bundle, plan: Plan) -> tuple[dict[str, pa.Table], list[Check]]:
-    """Write tables and pictures into the bundle and check them.
-
-    Returns
-    -------
-    tables, checks
-    """
+def fill(bundle: Bundle, plan: Plan) -> dict[str, pa.Table]:
+    """Write tables and pictures into the bundle; returns the tables."""
     made = tables(plan)
     for name, table in made.items():
         bundle.write_table(name, parquet_bytes(table))
@@ -152,5 +145,4 @@ def fill(bundle: Bundle, plan: Plan) -> tuple[dict[str, pa.Table], list[Check]]:
         ]
         for row in read_tables(parts, output.name, None).to_pylist():
             bundle.write_figure(row["file"], row["data"])
-    n_frames = {p: plan.n_frames[p] for p in plan.positions}
-    return made, check_tables(schemas(plan), made, n_frames)
+    return made

@@ -88,6 +88,11 @@ class Pixels:
     dtype: str
     per_channel: bool = False
 
+    @property
+    def labelled(self) -> bool:
+        """Whether they are label images: uint32, 0 is background."""
+        return self.dtype == "uint32" and not self.per_channel
+
 
 @dataclass(frozen=True)
 class Step:

@@ -6,7 +6,7 @@ Unknown is null, never NaN or a magic number. No list columns, so that every tab
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from typing import Any, Literal
 
 import numpy as np
@@ -149,15 +149,39 @@ class Schema:
             arrays.append(array)
         return pa.table(arrays, schema=self.arrow())
 
+    def to_json(self) -> dict[str, Any]:
+        """As a JSON-like dict."""
+        return asdict(self)
+
+    @classmethod
+    def from_json(cls, value: Mapping[str, Any]) -> Schema:
+        """From what `to_json` gave, through JSON or not.
+
+        Raises
+        ------
+        KeyError, TypeError
+            When it is something else.
+        """
+        references = tuple(
+            Reference(r["table"], tuple((own, there) for own, there in r["columns"]))
+            for r in value["references"]
+        )
+        columns = tuple(Column(**c) for c in value["columns"])
+        return cls(value["name"], value["row"], columns, references)
+
     def empty(self) -> pa.Table:
         """The table without rows."""
         return self.arrow().empty_table()
 
     def problems(self, table: pa.Table) -> list[str]:
         """Say in words where a table departs from this schema: columns, types, nulls, keys, ranges."""
+        return self.column_problems(table) or [*self.key_problems(table), *self.range_problems(table)]
+
+    def column_problems(self, table: pa.Table) -> list[str]:
+        """Say in words where columns, types, units or meanings are not those of this schema."""
         want, found = self.arrow(), table.schema
         if want.names != found.names:
-            return [f"columns are {found.names}, expected {want.names}"]
+            return [_other_columns(want.names, found.names)]
         out = []
         for field in want:
             got = found.field(field.name)
@@ -165,13 +189,34 @@ class Schema:
                 out.append(f"{field.name} has type {got.type}, expected {field.type}")
             elif got.metadata != field.metadata:
                 out.append(f"{field.name} has other unit or meaning than its schema")
+        return out
+
+    def range_problems(self, table: pa.Table) -> list[str]:
+        """Say in words which columns leave their range; the columns must be those of this schema."""
+        return [words for column in self.columns for words in _range_problems(column, table[column.name])]
+
+    def key_problems(self, table: pa.Table) -> list[str]:
+        """Say in words which rows have no key of their own; the columns must be those of this schema."""
+        out = []
         for column in self.columns:
             if column.key and table[column.name].null_count:
                 out.append(f"{column.name} is a key and has {table[column.name].null_count} nulls")
-            out += _range_problems(column, table[column.name])
         if self.key and table.num_rows and (n := table.num_rows - n_unique(table, self.key)):
             out.append(f"{n} rows share the key {self.key}")
         return out
+
+
+def _other_columns(want: Sequence[str], found: Sequence[str]) -> str:
+    missing = [name for name in want if name not in found]
+    extra = [name for name in found if name not in want]
+    if missing or extra or len(found) != len(want):
+        said = [f"columns are missing: {', '.join(missing)}"] * bool(missing)
+        said += [f"columns are there that should not be: {', '.join(extra)}"] * bool(extra)
+        return "; ".join(said) or f"columns are there twice: {', '.join(found)}"
+    moved = [name for name, there in zip(want, found, strict=True) if name != there]
+    if len(moved) == 2:
+        return f"columns {moved[0]} and {moved[1]} are swapped"
+    return f"columns are in another order: {', '.join(moved)} are not where they should be"
 
 
 def _range_problems(column: Column, values: pa.ChunkedArray) -> list[str]:

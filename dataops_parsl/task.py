@@ -154,6 +154,7 @@ class _Shell:
     def _publish(self, name: str, value: Any) -> dict[str, Any]:
         if isinstance(value, pa.Table):
             return publish_table(self.place, name, value)
+        given = self.step.gives[name]
         return publish_pixels(
             self.place,
             self.task["position"],
@@ -162,6 +163,7 @@ class _Shell:
             self.frames[0],
             value,
             len(self.frames),
+            isinstance(given, Pixels) and given.labelled,
         )
 
     # --- what is read

@@ -224,7 +224,7 @@ def executors(events_path: Path, table: pa.Table) -> list[dict[str, Any]]:
         zero = {"blocks": 0, "attempts": 0, "worker_s": 0.0, "busy_s": 0.0, "waiting_s": 0.0, "lost": 0}
         return out.setdefault(label, {"executor": label, **zero})
 
-    for block in _blocks(read(events_path)):
+    for block in blocks(read(events_path)):
         row = of(block["executor"])
         ran_from = block.get("running", block["ended"])
         row["blocks"] += 1
@@ -243,15 +243,18 @@ def executors(events_path: Path, table: pa.Table) -> list[dict[str, Any]]:
     return [out[label] for label in sorted(out)]
 
 
-def _blocks(events: Iterable[Line]) -> list[Line]:
-    """Each block with its workers and the times at which it was submitted, ran and ended."""
+def blocks(events: Iterable[Line]) -> list[Line]:
+    """Each block of a run with its ``executor, workers`` and the times ``submitted, running, ended``.
+
+    ``running`` is missing where it never ran; ``log`` and ``reason`` are there where its end was told.
+    """
     found: list[Line] = []
     open_ones: dict[tuple[str, str], Line] = {}
     last = 0.0
 
-    def end(blocks: Iterable[Line]) -> None:
+    def end(left: Iterable[Line]) -> None:
         # Their driver was killed, and they went with it.
-        for block in blocks:
+        for block in left:
             block["ended"] = last
 
     for event in events:
@@ -268,9 +271,22 @@ def _blocks(events: Iterable[Line]) -> list[Line]:
         elif key in open_ones and state in ("running", "connected"):
             open_ones[key].setdefault("running", last)
         elif key in open_ones and state == "ended":
-            open_ones.pop(key)["ended"] = last
+            open_ones.pop(key).update(
+                {"ended": last, **{k: event[k] for k in ("reason", "log") if event.get(k)}}
+            )
     end(open_ones.values())
     return found
+
+
+def devices(log_dir: Path) -> list[str]:
+    """The cards that workers of a run found themselves with, each name once.
+
+    Parameters
+    ----------
+    log_dir : Path
+        Folder of the workers' logs; it need not be there.
+    """
+    return sorted({line["gpu"] for line in read_all(log_dir) if line.get("gpu")})
 
 
 def gpu_idle_frac(rows: Iterable[Mapping[str, Any]], labels: Collection[str]) -> float | None:

@@ -75,6 +75,29 @@ def project(bare_project: Project, small_films: Path) -> Project:
     return bare_project
 
 
+@pytest.fixture(scope="session")
+def sealed_project(tmp_path_factory: pytest.TempPathFactory, small_films: Path) -> Project:
+    """A project with a sealed run of `small` and a partial one of `torn`, for tests that read or copy them.
+
+    In `torn` one frame was damaged after it was taken in.
+    """
+    from dataops_parsl.dataset import ingest
+
+    root = tmp_path_factory.mktemp("sealed") / "project"
+    shutil.copytree(PROJECT / "configs", root / "configs", ignore=shutil.ignore_patterns("*.user.toml"))
+    shutil.copytree(PROJECT / "apps", root / "apps")
+    (root / "configs" / "config.user.toml").write_text('batch_frames = 4\n[dataset]\nname = "small"\n')
+    for name in ("small", "torn"):
+        ingest.add(small_films, name, root / "data" / "datasets")
+    damaged = sorted((root / "data" / "datasets" / "torn").rglob("coculture/gfp/*.tif"))[2]
+    damaged.chmod(0o644)
+    damaged.write_bytes(b"no TIFF")
+    made = Project(root)
+    made.run("run", "--workers", "2")
+    made.run("run", "stills", "--dataset", "torn", "--frames", "4", "--workers", "2", expect=4)
+    return made
+
+
 @pytest.fixture
 def leaves_nothing(project: Project) -> Iterator[None]:
     """After the test no process of the project lives, whatever was killed in it."""

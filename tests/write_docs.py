@@ -15,8 +15,8 @@ HEAD = """\
 Written from the schemas by `make config`; a test compares. Every table is parquet (zstd), one file
 `tables/<name>.parquet` in a run bundle; unit, meaning, key and reference of each column are in the
 file's own schema too. Unknown is null. `{channel}` stands for one column a channel. **Bold** columns
-are the key. `trace` is about the run itself: it stands in every bundle, whatever the workflow, and is neither
-checked nor exported.
+are the key. `trace` is about the run itself: it stands in every bundle, whatever the workflow, and is not
+exported.
 """
 
 

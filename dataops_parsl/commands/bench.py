@@ -18,7 +18,7 @@ from dataops_parsl.bench.results import Row, aggregate, fits
 from dataops_parsl.bench.scaling import Setup, measure, prepare_inputs
 from dataops_parsl.bundle import now
 from dataops_parsl.commands import replay
-from dataops_parsl.commands.progress import Progress, duration
+from dataops_parsl.commands.progress import Progress
 from dataops_parsl.commands.setting import Setting, add_config_arguments, load_setting, open_dataset
 from dataops_parsl.commands.signals import stop_signals
 from dataops_parsl.commands.text import columns
@@ -31,6 +31,7 @@ from dataops_parsl.figures import scaling
 from dataops_parsl.figures.base import png_bytes, svg_bytes
 from dataops_parsl.plan import Plan, check_populations
 from dataops_parsl.provenance import run_facts
+from dataops_parsl.report.words import duration
 from dataops_parsl.storage.atomic import check_root
 from dataops_parsl.storage.claims import Lease
 from dataops_parsl.storage.parts import fingerprint

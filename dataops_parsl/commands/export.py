@@ -13,10 +13,11 @@ from typing import Any
 
 import pyarrow as pa
 
-from dataops_parsl.bundle import Bundle, RunTables, bundles
+from dataops_parsl.bundle import Bundle, RunTables
 from dataops_parsl.commands.setting import load_setting
 from dataops_parsl.commands.text import columns
-from dataops_parsl.errors import UsageError, nearest
+from dataops_parsl.commands.which import RUN_HELP, find_run
+from dataops_parsl.errors import UsageError
 from dataops_parsl.figures.sheets import sheets
 from dataops_parsl.storage.atomic import place_errors, sync_folder
 
@@ -28,9 +29,7 @@ _ROWS_AT_ONCE = 20_000
 def add_parser(actions: Any) -> None:
     """Add ``export`` to the actions of ``runs``."""
     parser = actions.add_parser("export", help="write the tables of a run as CSV")
-    parser.add_argument(
-        "run", metavar="RUN", help="a run's folder, its id, or the unique beginning of its id"
-    )
+    parser.add_argument("run", metavar="RUN", help=RUN_HELP)
     parser.add_argument("--csv", action="store_true", required=True, help="as CSV, the one format so far")
     parser.add_argument(
         "--to",
@@ -78,34 +77,6 @@ def execute(args: argparse.Namespace) -> int:
         print(f"note: {note}")
     print(f"{len(tables)} tables and {len(wide)} sheets of figures: {target}")
     return 0
-
-
-def find_run(output_root: Path, words: str) -> Bundle:
-    """A run by its folder, its id, or the unique beginning of its id.
-
-    Raises
-    ------
-    UsageError
-        There is none, or there are several.
-    """
-    if (Path(words) / "run.json").is_file():
-        return Bundle(Path(words).resolve())
-    folders = sorted(p.name for p in output_root.iterdir() if p.is_dir()) if output_root.is_dir() else []
-    found = {b.id: b for name in folders for b in bundles(output_root, name)}
-    start = words.removeprefix("run_")
-    if start in found:
-        return found[start]
-    fitting = sorted(i for i in found if start and i.startswith(start))
-    if len(fitting) > 1:
-        raise UsageError(
-            f"{len(fitting)} runs begin with {words!r}", f"write more of the id: {', '.join(fitting)}"
-        )
-    if not fitting:
-        raise UsageError(
-            f"there is no run {words!r}{nearest(start, found)} in {output_root}",
-            "python -m dataops_parsl runs lists those that are there",
-        )
-    return found[fitting[0]]
 
 
 def _state(bundle: Bundle) -> list[str]:

@@ -6,6 +6,7 @@ from typing import Any
 
 from dataops_parsl.bundle import Bundle
 from dataops_parsl.errors import PartialError
+from dataops_parsl.validate.ranges import ranges
 
 MAX_SHOWN = 10
 
@@ -24,7 +25,7 @@ def partial_error(failures: list[dict[str, Any]], bundle: Bundle) -> PartialErro
         frames.setdefault(key, []).extend([] if f["frame"] is None else [f["frame"]])
     lines = []
     for (position, stage, reason, log), numbers in list(frames.items())[:MAX_SHOWN]:
-        which = f" frame{'s' * (len(numbers) > 1)} {_ranges(numbers)}" if numbers else ""
+        which = f" frame{'s' * (len(numbers) > 1)} {ranges(numbers)}" if numbers else ""
         lines.append(f"  {position}{which}, {stage}: {reason}" + (f" (log: {log})" if log else ""))
     if len(frames) > MAX_SHOWN:
         lines.append(f"  and {len(frames) - MAX_SHOWN} more, in {bundle.root / 'run.json'}")
@@ -33,14 +34,3 @@ def partial_error(failures: list[dict[str, Any]], bundle: Bundle) -> PartialErro
         "mend or exclude what is named (dataset add --exclude position:frame), then run the same command; "
         f"events: {bundle.events}",
     )
-
-
-def _ranges(numbers: list[int]) -> str:
-    """Such as ``3, 5–9``."""
-    out: list[list[int]] = []
-    for n in sorted(set(numbers)):
-        if out and n == out[-1][1] + 1:
-            out[-1][1] = n
-        else:
-            out.append([n, n])
-    return ", ".join(str(a) if a == b else f"{a}–{b}" for a, b in out)

@@ -11,20 +11,11 @@ from typing import Any, TextIO
 from dataops_parsl.commands.block_states import BlockStates
 from dataops_parsl.nodes import Part
 from dataops_parsl.plan import Plan
+from dataops_parsl.report.words import duration
 from dataops_parsl.stage import PER_FRAME
 
 PLAIN_EVERY_S = 10.0
 DRAW_EVERY_S = 0.2
-
-
-def duration(seconds: float) -> str:
-    """Such as ``48 s``, ``3 min 20 s`` or ``2 h 05 min``."""
-    whole = max(0, round(seconds))
-    if whole < 60:
-        return f"{whole} s"
-    if whole < 3600:
-        return f"{whole // 60} min {whole % 60:02d} s"
-    return f"{whole // 3600} h {whole % 3600 // 60:02d} min"
 
 
 class Progress:

@@ -16,7 +16,7 @@ from dataops_parsl.bench.inputs import changed
 from dataops_parsl.bench.pycyto import FILE, published
 from dataops_parsl.bench.replay import Replay, Timed, run
 from dataops_parsl.bundle import Bundle, new_id, now
-from dataops_parsl.commands.progress import Progress, duration
+from dataops_parsl.commands.progress import Progress
 from dataops_parsl.commands.setting import Setting, open_dataset
 from dataops_parsl.commands.signals import stop_signals
 from dataops_parsl.errors import UsageError
@@ -24,6 +24,7 @@ from dataops_parsl.figures import scaling
 from dataops_parsl.figures.base import png_bytes, svg_bytes
 from dataops_parsl.plan import Plan, check_populations
 from dataops_parsl.provenance import run_facts
+from dataops_parsl.report.words import duration
 from dataops_parsl.stages import discover
 from dataops_parsl.storage.atomic import check_root
 from dataops_parsl.storage.claims import Lease

@@ -13,7 +13,7 @@ from dataops_parsl import publish, workflow
 from dataops_parsl.bundle import TRACE, Bundle, abandon_stale, find_sealed, now, open_bundle
 from dataops_parsl.commands import demo
 from dataops_parsl.commands.failures import partial_error
-from dataops_parsl.commands.progress import Progress, duration
+from dataops_parsl.commands.progress import Progress
 from dataops_parsl.commands.setting import Setting, add_config_arguments, load_setting, open_dataset
 from dataops_parsl.commands.signals import stop_signals
 from dataops_parsl.config import Loaded
@@ -28,10 +28,12 @@ from dataops_parsl.needs import Assessor, Needs, downstream
 from dataops_parsl.nodes import Part
 from dataops_parsl.plan import Plan, check_populations
 from dataops_parsl.provenance import run_facts
+from dataops_parsl.report.words import duration
+from dataops_parsl.sealing import describe, record
 from dataops_parsl.storage.atomic import check_root
 from dataops_parsl.storage.claims import Lease
 from dataops_parsl.storage.parts import parquet_bytes
-from dataops_parsl.trace import executors, gpu_idle_frac, trace
+from dataops_parsl.trace import devices, executors, gpu_idle_frac, trace
 
 TRUTH, TRUTH_SCORES = "truth.txt", "truth.csv"
 
@@ -180,7 +182,9 @@ def _compute_and_seal(
     if failures:
         raise partial_error(failures, bundle)
     if verdict == "rejected":
-        wrong = "; ".join(f"{c['name']}: {c['found']}" for c in bundle.facts["checks"] if not c["ok"])
+        wrong = "; ".join(
+            f"{c['what']}: {c['found']}" for c in bundle.facts["checks"] if c["verdict"] == "failed"
+        )
         raise RejectedError(f"the tables of {bundle.root} do not hold together: {wrong}")
     return 0
 
@@ -189,15 +193,16 @@ def _publish_and_seal(
     bundle: Bundle, plan: Plan, events: Events, failures: list[dict[str, Any]], started: float
 ) -> str:
     """Write tables and pictures, check them, seal; returns the verdict."""
-    tables, checks = publish.fill(bundle, plan)
+    tables = publish.fill(bundle, plan)
     for name, text in zip(
         (TRUTH, TRUTH_SCORES), demo.compare(plan.dataset, tables, publish.label_images(plan)), strict=True
     ):
         if text:
             bundle.write_text(name, text)
-    verdict = "partial" if failures else "accepted" if all(c.ok for c in checks) else "rejected"
     attempts = trace(bundle.events, bundle.worker_logs)
     bundle.write_table(TRACE, parquet_bytes(attempts))
+    checks = record(bundle, plan, {**tables, TRACE: attempts}, failures)
+    verdict = "partial" if failures else "accepted" if all(c.ok for c in checks) else "rejected"
     used = executors(bundle.events, attempts)
     bundle.seal(
         verdict=verdict,
@@ -207,6 +212,8 @@ def _publish_and_seal(
         parts=publish.digests(plan),
         stages=stage_times(events.ended_tasks),
         executors=used,
+        slurm_jobs=sorted({job for job in attempts["job_id"].unique().to_pylist() if job}),
+        worker_gpus=devices(bundle.worker_logs),
         gpu_idle_frac=gpu_idle_frac(used, {g.label for g in _groups(plan) if g.gres}),
         rows={name: t.num_rows for name, t in tables.items()},
         wall_s=round(time.monotonic() - started, 1),
@@ -222,15 +229,11 @@ def _show_truth(bundle: Bundle) -> None:
 
 def _describe(bundle: Bundle, setting: Setting, plan: Plan) -> None:
     facts = bundle.facts
-    dataset = plan.dataset
     bundle.update(
-        dataset={"name": dataset.name, "root": str(dataset.root), "fingerprint": dataset.fingerprint},
         starts=[*facts.get("starts", []), {"at": now(), **run_facts(setting.project)}],
-        config=setting.config.effective(),
-        origins=setting.config.origins,
-        keys={node.id: node.key for node in plan.nodes},
-        n_frames=plan.n_frames,
+        **describe(plan),
     )
+    dataset = plan.dataset
     for name in ("dataset.toml", dataset.description.plate):
         if name and (dataset.root / name).exists():
             bundle.write_text(f"dataset/{Path(name).name}", (dataset.root / name).read_text())

@@ -7,9 +7,9 @@ from typing import Any
 
 from dataops_parsl.bundle import Bundle, bundles
 from dataops_parsl.commands import export
-from dataops_parsl.commands.progress import duration
 from dataops_parsl.commands.setting import add_project_argument, load_setting
 from dataops_parsl.commands.text import columns
+from dataops_parsl.report.words import duration
 
 
 def add_parser(commands: Any) -> None:

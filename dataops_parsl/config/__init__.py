@@ -7,6 +7,7 @@ has two of its own, right after the first and after the user's.
 
 from dataops_parsl.config.benchmark import Bench, write_benchmark_default
 from dataops_parsl.config.default import write_default
+from dataops_parsl.config.differing import differing
 from dataops_parsl.config.load import FLAGS, load
 from dataops_parsl.config.loaded import Loaded, Roots
 from dataops_parsl.config.models import (
@@ -36,6 +37,7 @@ __all__ = [
     "Settings",
     "Site",
     "Slurm",
+    "differing",
     "find_project",
     "load",
     "site_files",

@@ -89,6 +89,11 @@ class Position:
         entry = self._entry(channel, frame)
         return None if entry is None else str(entry["sha"])
 
+    def file(self, channel: str, frame: int) -> str | None:
+        """The file or folder that holds a frame, below the data folder; None where there is no frame."""
+        entry = self._entry(channel, frame)
+        return None if entry is None else str(entry["file"])
+
     def read(self, channel: str, frame: int) -> NDArray[Any] | None:
         """The acquired pixels of a frame.
 

@@ -82,7 +82,8 @@ def _metadata(
         shutil.rmtree(folder)
 
 
-def _open(path: Path, mode: Any) -> Any:
+def open_array(path: Path, mode: Any) -> Any:
+    """Open an array that is there: ``r`` to read, ``r+`` to write shards."""
     # Else a batch without any object would leave no shard behind; open_array ignores its `config`.
     return zarr.open_array(str(path), mode=mode).with_config({"write_empty_chunks": True})
 
@@ -95,6 +96,7 @@ def publish_pixels(
     first_frame: int,
     frames: Mapping[str, Mapping[int, Any]],
     n_frames: int,
+    labelled: bool = False,
 ) -> dict[str, Any]:
     """Write a batch as one shard per channel and return its entry for the receipt.
 
@@ -104,12 +106,14 @@ def publish_pixels(
         Frames that failed are absent; they are written as zeros and marked in the receipt.
     n_frames : int
         Length of the batch.
+    labelled : bool
+        They are label images of channel ``""``: the entry says how many labels each frame has.
     """
     files: dict[str, int] = {}
     digests: dict[str, dict[int, str]] = {}
     for channel, images in frames.items():
         path = array_path(place.folder, position, output, channel)
-        array = _open(path, "r+")
+        array = open_array(path, "r+")
         block = np.zeros((n_frames, *array.shape[1:]), array.dtype)
         for frame, image in images.items():
             block[frame - first_frame] = _as_stored(image, array.dtype)
@@ -121,7 +125,18 @@ def publish_pixels(
             sync_folder(path)
         files[str(shard.relative_to(place.folder))] = shard.stat().st_size
         digests[channel] = {f: pixels_digest(block[f - first_frame]) for f in sorted(images)}
-    return {"files": files, "frames": digests, "digest": fingerprint(digests)}
+    entry = {"files": files, "frames": digests, "digest": fingerprint(digests)}
+    if labelled:
+        entry["labels"] = {f: n_labels(image) for f, image in sorted(frames[""].items())}
+    return entry
+
+
+def n_labels(image: NDArray[np.unsignedinteger[Any]]) -> int:
+    """Number of labels in a label image (Y, X), the background 0 not counted."""
+    top = int(image.max(initial=0))
+    if top <= 4 * image.size:  # counting is linear; sorting, for labels that are far apart, is not
+        return int(np.count_nonzero(np.bincount(image.reshape(-1), minlength=1)[1:]))
+    return int(np.count_nonzero(np.unique(image)))
 
 
 def _as_stored(image: NDArray[Any], dtype: np.dtype[Any]) -> NDArray[Any]:
@@ -162,7 +177,7 @@ class StoredStack:
         try:
             if self._array is None:
                 assert self._path is not None
-                self._array = _open(self._path, "r")
+                self._array = open_array(self._path, "r")
             image = np.asarray(self._array[frame])
         except Exception as error:  # zarr raises many kinds for a damaged shard; all mean the same here
             reason = f"{type(error).__name__}: {error}"

@@ -1,74 +1,67 @@
-"""The verdict on tables: schemas, unique keys, whole references, complete frames."""
+"""What a check says: what was looked at, what was expected, what was found, and whether that holds."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from typing import Literal
 
-import pyarrow as pa
-
-from dataops_parsl.tables import Reference, Schema
+State = Literal["ok", "not checked", "partial", "failed", "tampered"]
+Verdict = Literal["accepted", "partial", "rejected", "tampered"]
+PURGED = "purged"
+MAX_NAMED = 5
+_VERDICTS: dict[State, Verdict] = {
+    "ok": "accepted",
+    "not checked": "accepted",
+    "partial": "partial",
+    "failed": "rejected",
+    "tampered": "tampered",
+}
+_SEVERITY: tuple[Verdict, ...] = ("accepted", "partial", "rejected", "tampered")
 
 
 @dataclass(frozen=True)
 class Check:
-    """One check: what was looked at, whether it holds, what was found."""
-
-    name: str
-    ok: bool
-    found: str
-
-
-def check_tables(
-    schemas: Mapping[str, Schema], tables: Mapping[str, pa.Table], n_frames: Mapping[str, int]
-) -> list[Check]:
-    """Check published tables against their schemas and against each other.
+    """One check.
 
     Parameters
     ----------
-    schemas : mapping of table to Schema
-        Per-channel columns written out.
-    tables : mapping of table to pa.Table
-    n_frames : mapping of position to number of frames
+    what : str
+        What was looked at.
+    expected, found : str
+        In words; `found` of what was not checked says why not.
+    verdict : State
+        ``ok``; ``not checked``, what it needs is not there; ``partial``, frames failed in the run and are
+        listed; ``failed``, the bundle contradicts itself or its input; ``tampered``, a file is not the
+        one that was sealed.
     """
-    checks = []
-    for name, schema in schemas.items():
-        if name not in tables:
-            checks.append(Check(f"{name}: there", False, "the table is missing"))
-            continue
-        problems = schema.problems(tables[name])
-        checks.append(
-            Check(
-                f"{name}: schema and keys",
-                not problems,
-                "; ".join(problems) or f"{tables[name].num_rows} rows",
-            )
-        )
-        if problems:
-            continue
-        for reference in schema.references:
-            if reference.table in tables:
-                checks.append(_reference(name, tables[name], reference, tables[reference.table]))
-    if "frames" in tables and "frames" in schemas:
-        checks.append(_complete(tables["frames"], n_frames))
-    return checks
+
+    what: str
+    expected: str
+    found: str
+    verdict: State
+
+    @property
+    def ok(self) -> bool:
+        """Whether nothing speaks against the bundle."""
+        return self.verdict in ("ok", "not checked")
+
+    def __str__(self) -> str:
+        return f"{self.what}: {self.verdict}: {self.found}"
 
 
-def _reference(name: str, table: pa.Table, reference: Reference, target: pa.Table) -> Check:
-    own = [c for c, _ in reference.columns]
-    there = [c for _, c in reference.columns]
-    title = f"{name}: {', '.join(own)} → {reference.table}"
-    if missing := [c for c in there if c not in target.column_names]:
-        return Check(title, False, f"{reference.table} has no column {missing[0]}")
-    asked = table.select(own).drop_null().rename_columns(there).group_by(there).aggregate([])
-    lost = asked.join(target.select(there), keys=there, join_type="left anti").num_rows
-    return Check(
-        title, not lost, f"{lost} of {asked.num_rows} are not there" if lost else f"{asked.num_rows} found"
-    )
+def check(what: str, expected: str, problems: Sequence[str], found: str) -> Check:
+    """A check that holds unless there are problems, which are then what was found."""
+    return Check(what, expected, some(problems) or found, "failed" if problems else "ok")
 
 
-def _complete(frames: pa.Table, n_frames: Mapping[str, int]) -> Check:
-    counted = frames.group_by("position_id").aggregate([("frame", "count_distinct")]).to_pylist()
-    have = {row["position_id"]: row["frame_count_distinct"] for row in counted}
-    lacking = [f"{p} has {have.get(p, 0)} of {n}" for p, n in n_frames.items() if have.get(p, 0) != n]
-    return Check("frames: complete", not lacking, "; ".join(lacking) or f"{frames.num_rows} frames")
+def some(words: Sequence[str], most: int = MAX_NAMED) -> str:
+    """The first few of them, and how many more there are."""
+    more = f"; and {len(words) - most} more" if len(words) > most else ""
+    return "; ".join(words[:most]) + more
+
+
+def overall(checks: Iterable[Check]) -> Verdict:
+    """The verdict on a bundle: that of its worst check."""
+    found = (_VERDICTS[c.verdict] for c in checks)
+    return max(found, key=_SEVERITY.index, default="accepted")

@@ -15,7 +15,7 @@ from dataops_parsl import workflow
 from dataops_parsl.bundle import Bundle
 from dataops_parsl.tables import Schema
 from dataops_parsl.truth.render import CHANNELS
-from dataops_parsl.validate.checks import check_tables
+from dataops_parsl.validate.tables import check_tables
 from tests.cli.planted import new_project, rows_of, truth_scores
 from tests.helpers import PROJECT, Project
 

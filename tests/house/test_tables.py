@@ -7,7 +7,7 @@ import pyarrow as pa
 import pytest
 
 from dataops_parsl.tables import Column, Reference, Rows, Schema
-from dataops_parsl.validate.checks import check_tables
+from dataops_parsl.validate.tables import check_tables
 
 CELLS = Schema(
     "cells",

@@ -1,0 +1,45 @@
+"""``report``: one self-contained page on a sealed run."""
+
+from __future__ import annotations
+
+import argparse
+import webbrowser
+from pathlib import Path
+from typing import Any
+
+from dataops_parsl.commands.beside import write_beside
+from dataops_parsl.commands.setting import add_project_argument, load_setting
+from dataops_parsl.commands.which import RUN_HELP, sealed_run
+from dataops_parsl.report.page import report
+
+PAGE = "report.html"
+
+
+def add_parser(commands: Any) -> None:
+    """Add ``report`` to the command line."""
+    parser = commands.add_parser(
+        "report", help="write one page on a sealed run: verdict, results, time, cost, advice"
+    )
+    parser.add_argument("run", metavar="RUN", help=RUN_HELP)
+    parser.add_argument(
+        "-o",
+        "--output",
+        type=Path,
+        metavar="FOLDER",
+        help=f"where {PAGE} goes (default: beside the run's files)",
+    )
+    parser.add_argument("--open", action="store_true", help="show it in the browser")
+    add_project_argument(parser)
+    parser.set_defaults(execute=execute)
+
+
+def execute(args: argparse.Namespace) -> int:
+    """Write the page; the run itself is only read."""
+    bundle = sealed_run(load_setting(args).config.paths.output_root, args.run)
+    folder = args.output or bundle.root
+    page = report(bundle).encode()
+    write_beside(folder, {PAGE: page})
+    print(f"{folder / PAGE} ({len(page) / 1e6:.1f} MB)")
+    if args.open:
+        webbrowser.open((folder / PAGE).resolve().as_uri())
+    return 0

@@ -1,0 +1,192 @@
+"""``report``: one page that needs nothing else, says what the run was, and breaks no seal."""
+
+from __future__ import annotations
+
+import json
+import re
+import shutil
+from itertools import pairwise
+from pathlib import Path
+
+import pytest
+
+from dataops_parsl import open_run
+from dataops_parsl.bundle import MANIFEST, Bundle
+from dataops_parsl.cli import main
+from dataops_parsl.figures.base import png_bytes
+from dataops_parsl.report.figures import Album
+from dataops_parsl.report.page import report
+from tests.helpers import Project
+from tests.report.reading import Page
+
+
+@pytest.fixture(scope="module")
+def text(page_file: Path) -> str:
+    return page_file.read_text(encoding="utf-8")
+
+
+@pytest.fixture(scope="module")
+def page(text: str) -> Page:
+    return Page(text)
+
+
+def test_it_loads_nothing_and_runs_nothing(text: str, page: Page) -> None:
+    assert len(text.encode()) < 5e6
+    assert not page.named("script", "link", "iframe", "object", "embed")
+    addresses = [v for _, said, _ in page.elements for k, v in said.items() if k in ("src", "href")]
+    assert addresses
+    assert [a for a in addresses if not a.startswith(("#", "data:image/"))] == []
+    assert not re.search(r"url\((?!#)|@import", re.sub(r"data:image/[^\"]+", "", text))
+    (policy,) = [s["content"] for s, _ in page.named("meta") if "http-equiv" in s]
+    assert policy.startswith("default-src 'none'")
+
+
+def test_headings_are_in_order_and_links_lead_somewhere(page: Page) -> None:
+    levels = [int(name[1]) for name, _, _ in page.elements if re.fullmatch("h[1-6]", name)]
+    assert levels[0] == 1
+    assert levels.count(1) == 1
+    assert all(b <= a + 1 for a, b in pairwise(levels)), "no level is skipped"
+    ids = [s["id"] for _, s, _ in page.elements if "id" in s]
+    assert len(ids) == len(set(ids))
+    for said, words in page.named("a"):
+        assert said["href"][1:] in ids
+        assert words
+    for name in ("aria-labelledby", "aria-describedby"):
+        for _, said, _ in page.elements:
+            assert set(said.get(name, "").split()) <= set(ids)
+    assert next(s for n, s, _ in page.elements if n == "html")["lang"] == "en"
+    assert {n for n, _, _ in page.elements} >= {"main", "header", "nav", "footer", "section"}
+
+
+def test_tables_and_pictures_say_what_they_are(page: Page) -> None:
+    captions = [words for _, words in page.named("caption")]
+    assert len(captions) == len(page.named("table"))
+    assert all(captions)
+    assert all(said.get("scope") in ("row", "col") for said, _ in page.named("th"))
+    images = page.named("img")
+    assert len(images) >= 10
+    assert all(len(said["alt"]) > 10 for said, _ in images)
+    drawings = [s for n, s, above in page.elements if n == "svg" and "svg" not in above]
+    assert all(s.get("role") == "img" or s.get("aria-hidden") == "true" for s in drawings)
+    assert len([s for s in drawings if "aria-labelledby" in s]) == 2, "the graph and the timeline"
+
+
+def test_it_has_what_was_asked_for(page: Page, sealed_project: Project) -> None:
+    titles = [words for _, words in page.named("h2")]
+    assert titles == [
+        "Results",
+        "What was seen",
+        "Stages",
+        "Timeline",
+        "Cost and efficiency",
+        "Asked for and used",
+        "Failures",
+        "Configuration",
+        "Provenance",
+        "Checks",
+    ]
+    run = open_run(sealed_project.bundles()[0])
+    summary = {r["name"]: r for r in run.arrow("summary").to_pylist() if r["level"] == "condition"}
+    rows = _rows(page, "Deaths by condition")
+    assert set(rows) == set(summary)
+    for name, row in rows.items():
+        assert row["died"] == str(summary[name]["n_deaths"])
+        assert row["beside a live effector"] == str(summary[name]["n_attributed"])
+        # No number of kills without the chance level and the controls beside it.
+        assert re.fullmatch(r"[\d.]+ \([\d.]+ to [\d.]+\)", row["by chance (95 %)"])
+        assert row["in controls"]
+    costs = _rows(page, "Cost of each stage")
+    assert set(costs) == {"all", *json.loads((run.bundle.root / "run.json").read_text())["stages"]}
+    assert int(costs["all"]["tasks"]) == run.trace.shape[0]
+    settings = _rows(page, "Values that are not the defaults")
+    assert settings["batch_frames"] == {"value": "4", "default": "10", "set by": "configs/config.user.toml"}
+    assert settings["dataset.name"]["value"] == '"small"'
+    assert not [key for key in settings if key.startswith("paths.")]
+    assert re.search(r"<title>register_denoise\.\w+/\w+[/\d]*: [\d.]+ s, done</title>", report(run.bundle))
+
+
+def _rows(page: Page, caption: str) -> dict[str, dict[str, str]]:
+    """Cells of a table by the first cell of the row and the head of the column."""
+    (at,) = [
+        i
+        for i, (e, t) in enumerate(zip(page.elements, page.texts, strict=True))
+        if e[0] == "caption" and t.startswith(caption)
+    ]
+    cells: list[list[str]] = []
+    for (name, _, _), words in zip(page.elements[at:], page.texts[at:], strict=True):
+        if name in ("table", "section"):
+            break
+        if name == "tr":
+            cells.append([])
+        elif name in ("th", "td"):
+            cells[-1].append(words.strip())
+    head, *rows = cells
+    return {row[0]: dict(zip(head[1:], row[1:], strict=True)) for row in rows}
+
+
+def test_the_command_writes_it_beside_the_seal_and_breaks_nothing(
+    bundle: Path, sealed_project: Project, capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    project = ("--project", str(sealed_project.root))
+    before = {p for p in bundle.rglob("*") if p.is_file()}
+    assert main(["report", str(bundle), *project]) == 0
+    assert {p for p in bundle.rglob("*") if p.is_file()} - before == {bundle / "report.html"}
+    assert str(bundle / "report.html") in capsys.readouterr().out
+    first = (bundle / "report.html").read_text()
+    assert "As the run itself found before it was sealed" in first
+    assert main(["validate", str(bundle), *project]) == 0
+    assert main(["report", str(bundle), *project, "-o", str(tmp_path / "elsewhere")]) == 0
+    validated = (tmp_path / "elsewhere" / "report.html").read_text()
+    assert re.search(r"Validated \d+ \w+ 20\d\d, \d\d:\d\d UTC\. \d+ checks: \d+ ok\.", validated)
+    assert (bundle / "report.html").read_text() == first
+    assert main(["report", "nothing", *project]) == 2
+
+
+def test_a_tampered_run_says_so_whatever_was_found_before(bundle: Path, sealed_project: Project) -> None:
+    assert main(["validate", str(bundle), "--project", str(sealed_project.root)]) == 0
+    table = bundle / "tables" / "tracks.parquet"
+    table.write_bytes(table.read_bytes()[:-100])
+    text = report(Bundle(bundle))
+    assert '<div class="verdict tampered"' in text
+    assert "seal: tables/tracks.parquet: was cut" in text
+    (bundle / "run.json").write_text('{"workflow": "x", "starts": 3}')
+    assert main(["report", str(bundle), "--project", str(sealed_project.root)]) == 2
+    (bundle / "run.json").write_text("{")
+    assert main(["report", str(bundle), "--project", str(sealed_project.root)]) == 2
+
+
+def test_a_partial_run_tells_what_failed_first(sealed_project: Project) -> None:
+    page = Page(report(Bundle(sealed_project.bundles("stills")[0])))
+    assert page.named("h2")[0][1] == "Failures"
+    rows = _rows(page, "Missing from the results")
+    assert rows["coculture"]["frames"] == "2"
+    assert "cannot be read" in rows["coculture"]["why"]
+    assert any(s.get("class") == "verdict partial" for _, s, _ in page.elements)
+    assert "Deaths by condition" not in [words for _, words in page.named("caption")]
+    assert any(words.startswith("Objects in all frames: ") for _, words in page.named("p"))
+
+
+def test_old_runs_that_recorded_less_have_a_page_too(bundle: Path) -> None:
+    facts = json.loads((bundle / "run.json").read_text())
+    for name in ("graph", "differing", "resources", "identities", "executors", "checks", "starts"):
+        del facts[name]
+    (bundle / "run.json").write_text(json.dumps(facts))
+    (bundle / MANIFEST).unlink()
+    Bundle(bundle).seal()
+    shutil.rmtree(bundle / "figures")
+    Page(report(Bundle(bundle)))
+
+
+def test_pictures_beyond_the_budget_are_named_and_left_out(tmp_path: Path) -> None:
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(3, 2))
+    figure.subplots().plot([0, 1])
+    for name in ("drift", "quality", "outlines_P1"):
+        (tmp_path / f"{name}.png").write_bytes(png_bytes(figure))
+    size = (tmp_path / "drift.png").stat().st_size
+    album = Album(tmp_path, left_bytes=size + 10)
+    made = album.curves()
+    assert made.count("<img") == 1
+    assert "1 picture left out, to keep this page light: figures/drift" in made
+    assert "figures/outlines_P1" in album.overlays()
