@@ -26,6 +26,8 @@ from dataops_parsl.storage.claims import Lease, is_live
 MANIFEST = "provenance_manifest.json"
 LEASE = "lease.json"
 RECORD = "run.json"
+BENCHMARK_RECORD = "run_metadata.json"
+"""The same of a benchmark."""
 ADDED = ("acceptance_report.json", "acceptance_report.md", "report.html")
 """What may be added beside a sealed bundle: said about it, no part of it."""
 FORMAT = 2
@@ -57,6 +59,11 @@ class Bundle:
 
     root: Path
     record: str = RECORD
+
+    @classmethod
+    def at(cls, root: Path) -> Bundle:
+        """The bundle in a folder, of whatever kind."""
+        return cls(root, BENCHMARK_RECORD if (root / BENCHMARK_RECORD).is_file() else RECORD)
 
     @property
     def id(self) -> str:
@@ -152,11 +159,11 @@ def _hashes(folder: Path) -> dict[str, dict[str, Any]]:
     }
 
 
-def bundles(output_root: Path, workflow: str, record: str = RECORD) -> Iterator[Bundle]:
+def bundles(output_root: Path, workflow: str) -> Iterator[Bundle]:
     """All bundles of a workflow, newest first."""
     for path in sorted((output_root / workflow).glob("run_*"), reverse=True):
         if path.is_dir():
-            yield Bundle(path, record)
+            yield Bundle.at(path)
 
 
 def find_sealed(output_root: Path, workflow: str, recipe: str) -> Bundle | None:
@@ -178,7 +185,7 @@ def open_bundle(output_root: Path, workflow: str, recipe: str, record: str = REC
     # Under a lock, with the lease taken before it is given up: two runs never continue one bundle.
     with open(folder / ".lock", "w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
-        for bundle in bundles(output_root, workflow, record):
+        for bundle in bundles(output_root, workflow):
             if not bundle.sealed and not bundle.live and bundle.facts.get("recipe") == recipe:
                 Lease(bundle.lease).take()
                 return bundle, True

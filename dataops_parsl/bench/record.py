@@ -15,7 +15,7 @@ from typing import Any
 import pyarrow.csv
 
 from dataops_parsl.bench.results import AGGREGATED, RESULTS
-from dataops_parsl.bundle import Bundle, open_bundle
+from dataops_parsl.bundle import BENCHMARK_RECORD, Bundle, open_bundle
 from dataops_parsl.storage.atomic import place_errors, write_bytes
 from dataops_parsl.storage.parts import parquet_bytes
 from dataops_parsl.tables import Column, Schema
@@ -23,7 +23,16 @@ from dataops_parsl.tables import Column, Schema
 Row = dict[str, Any]
 FOLDER = "benchmark"
 MASTER = f"{FOLDER}/master"
-RECORD = "run_metadata.json"
+NAME = "benchmark_results_aggregated"
+FIGURES = ("benchmark_results", "benchmark_speedup")
+ANALYSIS = "scaling_analysis.md"
+FILES = (
+    f"{NAME}.parquet",
+    f"{NAME}.csv",
+    *(f"{name}.{suffix}" for name in FIGURES for suffix in ("png", "svg")),
+    ANALYSIS,
+)
+"""What lies in the master's folder beside its record and its manifest."""
 TASKS = Schema(
     "tasks",
     "a task of a measurement",
@@ -49,24 +58,22 @@ class Record:
     Parameters
     ----------
     master : Bundle
-    output_root : Path
     stages : sequence of str
     """
 
-    def __init__(self, master: Bundle, output_root: Path, stages: Sequence[str]) -> None:
+    def __init__(self, master: Bundle, stages: Sequence[str]) -> None:
         self.master, self.stages = master, tuple(stages)
-        self._root = output_root / FOLDER
         self._measured = {stage: list(_read(self._log(stage))) for stage in stages}
 
     @classmethod
     def open(cls, output_root: Path, recipe: str, stages: Sequence[str]) -> tuple[Record, bool]:
         """Continue the benchmark of this recipe that was interrupted, or open a new one."""
-        master, continued = open_bundle(output_root, MASTER, recipe, RECORD)
-        return cls(master, output_root, stages), continued
+        master, continued = open_bundle(output_root, MASTER, recipe, BENCHMARK_RECORD)
+        return cls(master, stages), continued
 
     def stage_folder(self, stage: str) -> Path:
         """Folder of a stage."""
-        return self._root / stage / self.master.root.name
+        return stage_folder(self.master.root, stage)
 
     def _log(self, stage: str) -> Path:
         return self.stage_folder(stage) / "log" / "measurements.jsonl"
@@ -107,15 +114,19 @@ class Record:
             write_bytes(tables / "results.parquet", _parquet(RESULTS, [row for row, _ in many]))
             write_bytes(tables / "tasks.parquet", _parquet(TASKS, tasks))
         table = AGGREGATED.table(_columns(AGGREGATED, aggregated))
-        name = "benchmark_results_aggregated"
-        write_bytes(self.master.root / f"{name}.parquet", parquet_bytes(table))
+        write_bytes(self.master.root / f"{NAME}.parquet", parquet_bytes(table))
         sink = pyarrow.BufferOutputStream()
         pyarrow.csv.write_csv(table, sink)
-        write_bytes(self.master.root / f"{name}.csv", sink.getvalue().to_pybytes())
+        write_bytes(self.master.root / f"{NAME}.csv", sink.getvalue().to_pybytes())
 
     def seal(self, **facts: Any) -> None:
         """Write the last facts and the hashes of all files, the stages' too."""
         self.master.seal({stage: self.stage_folder(stage) for stage in self.stages}, **facts)
+
+
+def stage_folder(master: Path, stage: str) -> Path:
+    """Folder of a stage, beside the master's."""
+    return master.parents[1] / stage / master.name
 
 
 def _columns(schema: Schema, rows: Sequence[Mapping[str, Any]]) -> dict[str, list[Any]]:

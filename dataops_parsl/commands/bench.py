@@ -13,7 +13,7 @@ from dataops_parsl import workflow
 from dataops_parsl.bench import analysis
 from dataops_parsl.bench.inputs import changed, check_stages
 from dataops_parsl.bench.pycyto import published
-from dataops_parsl.bench.record import Record
+from dataops_parsl.bench.record import ANALYSIS, FIGURES, Record
 from dataops_parsl.bench.results import Row, aggregate, fits
 from dataops_parsl.bench.scaling import Setup, measure, prepare_inputs
 from dataops_parsl.bundle import now
@@ -114,7 +114,11 @@ class _Run:
             stack.callback(progress.close)
             self._measure(record, progress)
             rows = self._publish(record)
-            record.seal(wall_s=round(time.monotonic() - started, 1), notes=self.notes(), results=rows)
+            record.seal(
+                verdict="accepted" if all(row["same_result"] for row in rows) else "rejected",
+                wall_s=round(time.monotonic() - started, 1),
+                notes=self.notes(),
+            )
         _say(f"Measured in {duration(time.monotonic() - started)}; all of it: {record.master.root}")
         return 0
 
@@ -149,7 +153,7 @@ class _Run:
             f"{self._what()}; {run_facts(self.setting.project)['cpu']}, site {self.config.config.site.name}"
         )
         text = analysis.text(record.master.id, where, rows, laws, record.tasks(self.counts[0]), self.notes())
-        record.master.write_text("scaling_analysis.md", text)
+        record.master.write_text(ANALYSIS, text)
         ours = {s: {} for s in self.bench.stages} | {
             stage: {r["workers"]: r["speedup"] for r in rows if r["stage"] == stage}
             for stage in {r["stage"] for r in rows if not r["film_as_one_task"]}
@@ -158,10 +162,8 @@ class _Run:
             stage: {n: n * e for n, e in published().efficiency(stage).items()} for stage in self.bench.stages
         }
         crowded = {row["workers"] for row in rows if row["exceeds_cores"]}
-        for name, figure in (
-            ("benchmark_results", scaling.results(analysis.parts(rows))),
-            ("benchmark_speedup", scaling.speedup(ours, theirs, crowded)),
-        ):
+        figures = (scaling.results(analysis.parts(rows)), scaling.speedup(ours, theirs, crowded))
+        for name, figure in zip(FIGURES, figures, strict=True):
             record.master.write_file(f"{name}.png", png_bytes(figure))
             record.master.write_file(f"{name}.svg", svg_bytes(figure))
         _say("\n" + columns([HEAD, *map(_line, rows)]) + "\n")

@@ -15,7 +15,7 @@ from dataops_parsl.bench.costs import Costs, measured_costs, read_costs
 from dataops_parsl.bench.inputs import changed
 from dataops_parsl.bench.pycyto import FILE, published
 from dataops_parsl.bench.replay import Replay, Timed, run
-from dataops_parsl.bundle import Bundle, new_id, now
+from dataops_parsl.bundle import BENCHMARK_RECORD, Bundle, new_id, now
 from dataops_parsl.commands.progress import Progress
 from dataops_parsl.commands.setting import Setting, open_dataset
 from dataops_parsl.commands.signals import stop_signals
@@ -73,7 +73,7 @@ def execute(args: argparse.Namespace) -> int:
     _say(replay_text.head(replayed))
     output_root = setting.config.paths.output_root
     check_root(output_root, "paths.output_root")
-    bundle = Bundle(output_root / FOLDER / f"run_{new_id()}", "run_metadata.json")
+    bundle = Bundle(output_root / FOLDER / f"run_{new_id()}", BENCHMARK_RECORD)
     bundle.update(kind="replay", status="open", opened_at=now(), **run_facts(setting.project))
     counts = sorted(set(bench.workers))
     with ExitStack() as stack:

@@ -5,10 +5,11 @@ from __future__ import annotations
 import argparse
 from typing import Any
 
-from dataops_parsl.bundle import Bundle, bundles
+from dataops_parsl.bundle import Bundle
 from dataops_parsl.commands import export
 from dataops_parsl.commands.setting import add_project_argument, load_setting
 from dataops_parsl.commands.text import columns
+from dataops_parsl.commands.which import all_runs
 from dataops_parsl.report.words import duration
 
 
@@ -27,8 +28,7 @@ def add_parser(commands: Any) -> None:
 def execute(args: argparse.Namespace) -> int:
     """List the bundles of all workflows, newest first."""
     root = load_setting(args).config.paths.output_root
-    folders = sorted(p.name for p in root.iterdir() if p.is_dir()) if root.is_dir() else []
-    found = [b for name in folders for b in bundles(root, name)]
+    found = list(all_runs(root))
     if not found:
         print(f"no runs in {root}; python -m dataops_parsl run makes one")
         return 0
@@ -42,11 +42,11 @@ def _row(bundle: Bundle) -> tuple[str, str, str, str, str, str]:
     facts = bundle.facts
     state = "running" if bundle.live else facts.get("status", "damaged")
     if bundle.sealed:
-        state = facts["verdict"]
+        state = facts.get("verdict", "damaged")
     wall = duration(facts["wall_s"]) if "wall_s" in facts else ""
     return (
         bundle.id,
-        bundle.root.parent.name,
+        facts.get("kind") or bundle.root.parent.name,
         facts.get("dataset", {}).get("name", ""),
         str(state),
         wall,

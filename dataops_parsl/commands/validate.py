@@ -7,18 +7,21 @@ import json
 from pathlib import Path
 from typing import Any
 
+from dataops_parsl.bench import acceptance as benchmark
 from dataops_parsl.bundle import Bundle
 from dataops_parsl.commands.beside import write_beside
 from dataops_parsl.commands.setting import add_project_argument, load_setting
 from dataops_parsl.commands.which import RUN_HELP, sealed_run
 from dataops_parsl.config import Roots
 from dataops_parsl.errors import DataopsError, PartialError, RejectedError, UsageError
+from dataops_parsl.validate import workflow_run
 from dataops_parsl.validate.acceptance import MEANINGS, Acceptance, assess, found, tally
-from dataops_parsl.validate.kinds import kind_of
-from dataops_parsl.validate.subject import Subject
+from dataops_parsl.validate.subject import Kind, Subject
 
 JSON, PAGE = "acceptance_report.json", "acceptance_report.md"
 _SHOWN = 12
+KINDS: tuple[Kind, ...] = (benchmark.KIND, workflow_run.KIND)
+"""The kinds of bundles that can be validated; the first that fits is taken."""
 
 
 def add_parser(commands: Any) -> None:
@@ -73,7 +76,7 @@ def acceptance_of(bundle: Bundle, paths: Roots) -> Acceptance:
     UsageError
         It is of no known kind.
     """
-    kind = kind_of(bundle.root)
+    kind = next((kind for kind in KINDS if kind.fits(bundle.root)), None)
     if kind is None:
         raise UsageError(
             f"{bundle.root} is sealed, but is no run that this version knows",

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from pathlib import Path
 
-from dataops_parsl.bundle import MANIFEST, Bundle, bundles
+from dataops_parsl.bundle import BENCHMARK_RECORD, MANIFEST, RECORD, Bundle, bundles
 from dataops_parsl.errors import UsageError, nearest
 
 LATEST = "latest"
@@ -30,8 +30,8 @@ def find_run(output_root: Path, words: str) -> Bundle:
         There is none, or there are several.
     """
     path = Path(words)
-    if any((path / name).is_file() for name in ("run.json", MANIFEST)):
-        return Bundle(path.resolve())
+    if any((path / name).is_file() for name in (RECORD, BENCHMARK_RECORD, MANIFEST)):
+        return Bundle.at(path.resolve())
     found = {b.id: b for b in all_runs(output_root)}
     if words == LATEST and found:
         return found[max(found)]

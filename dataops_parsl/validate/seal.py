@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
@@ -47,20 +48,47 @@ def check_seal(root: Path) -> list[Check]:
     sealed = _manifest(root)
     if isinstance(sealed, str):
         return [Check(f"seal: {MANIFEST}", "a manifest that can be read", sealed, "tampered")]
+    return _compare(root, sealed, LATE, "")
+
+
+def check_beside(root: Path, folders: Mapping[str, Path], late: tuple[str, ...]) -> list[Check]:
+    """Compare folders elsewhere that were sealed with a bundle.
+
+    Parameters
+    ----------
+    root : Path
+        The bundle's folder.
+    folders : mapping of the name in the manifest to the folder
+    late : tuple of str
+        Beginnings of paths below them to which blocks of a killed start may still write.
+    """
+    try:
+        sealed = json.loads((root / MANIFEST).read_bytes())["beside"]
+        return [c for name, at in folders.items() for c in _compare(at, sealed[name], late, f"{name}/")]
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        found = f"it cannot be read: {type(error).__name__}: {error}"
+        return [Check(f"seal: {MANIFEST}", "the folders beside the bundle", found, "tampered")]
+
+
+def _compare(root: Path, sealed: dict[str, dict[str, Any]], late: tuple[str, ...], at: str) -> list[Check]:
     with ThreadPoolExecutor(min(8, os.cpu_count() or 1)) as pool:
-        problems = dict(zip(sealed, pool.map(lambda i: _problem(root, *i), sealed.items()), strict=True))
+        found = pool.map(lambda item: _problem(root, item[0], item[1], late), sealed.items())
+        problems = dict(zip(sealed, found, strict=True))
     checks = [
-        Check(f"seal: {name}", f"{said['bytes']} bytes, sha256 {said['sha256'][:16]}…", problem, "tampered")
+        Check(
+            f"seal: {at}{name}", f"{said['bytes']} bytes, sha256 {said['sha256'][:16]}…", problem, "tampered"
+        )
         for name, said in sealed.items()
         if (problem := problems[name]) and problem != GREW
     ]
     grown = [name for name, problem in problems.items() if problem == GREW]
     if good := len(sealed) - len(checks):
-        found = f"{good} are as sealed" + (f"; of {len(grown)} logs the sealed part: {GREW}" if grown else "")
-        checks.append(Check("seal: files", f"{len(sealed)} files with their sealed sha256", found, "ok"))
-    extra = [name for name in files_of(root) if name not in sealed and not name.startswith(LATE)]
+        words = f"{good} are as sealed" + (f"; of {len(grown)} logs the sealed part: {GREW}" if grown else "")
+        expected = f"{len(sealed)} files with their sealed sha256"
+        checks.append(Check(f"seal: {at}files" if at else "seal: files", expected, words, "ok"))
+    extra = [name for name in files_of(root) if name not in sealed and not name.startswith(late)]
     checks += [
-        Check(f"seal: {name}", "no file that was not sealed", "was added after the seal", "tampered")
+        Check(f"seal: {at}{name}", "no file that was not sealed", "was added after the seal", "tampered")
         for name in extra
     ]
     return checks
@@ -94,16 +122,16 @@ def _manifest(root: Path) -> dict[str, dict[str, Any]] | str:
     return files
 
 
-def _problem(root: Path, name: str, said: dict[str, Any]) -> str:
+def _problem(root: Path, name: str, said: dict[str, Any], late: tuple[str, ...]) -> str:
     path = root / name
     try:
         size = path.stat().st_size
         if size < said["bytes"] and _begins_alike(path):
             return f"was cut: it has {size} bytes"
         digest = file_sha256(path)
-        if name.startswith(LATE) and name.endswith(_EXIT_CODE) and size <= _EXIT_CODE_BYTES:
+        if name.startswith(late) and name.endswith(_EXIT_CODE) and size <= _EXIT_CODE_BYTES:
             return "" if digest == said["sha256"] else GREW
-        if digest != said["sha256"] and name.startswith(LATE) and size > said["bytes"]:
+        if digest != said["sha256"] and name.startswith(late) and size > said["bytes"]:
             with open(path, "rb") as file:
                 begin = hashlib.sha256(file.read(said["bytes"])).hexdigest()
             return GREW if begin == said["sha256"] else f"was changed since it was sealed: {size} bytes"

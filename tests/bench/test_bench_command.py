@@ -13,6 +13,7 @@ import pytest
 
 from dataops_parsl.bench.record import TASKS
 from dataops_parsl.bench.results import AGGREGATED, RESULTS
+from dataops_parsl.bundle import Bundle, seal_files
 from dataops_parsl.provenance import file_sha256
 from tests.helpers import Project, wait_for
 
@@ -89,6 +90,40 @@ def test_interrupted_it_goes_on_at_the_missing_one(project: Project) -> None:
     analysis = (master / "scaling_analysis.md").read_text()
     for words in ("Amdahl", "Where time goes", "Advice", "contact.pairs", "pyCyto"):
         assert words in analysis
+
+    assert "benchmark" in project.run("runs")
+    said = project.run("validate", "latest")
+    assert "accepted" in said
+    assert "efficiencies: not checked: no run took 5 s" in said
+    _meddled(project, master)
+
+
+def _meddled(project: Project, master: Path) -> None:
+    """What validation says of a benchmark that was meddled with."""
+    results = _folders(project, "contact")[0] / "tables" / "results.parquet"
+    whole = results.read_bytes()
+    table = pq.read_table(results)
+    pq.write_table(table.slice(1), results)
+    said = project.run("validate", master.name, expect=5)
+    assert "is tampered" in said
+    assert "contact/tables/results.parquet" in said
+    # Sealed anew, the hashes fit, and the tables speak.
+    names = ("trackmate", "contact")
+    seal_files(master, Bundle.at(master).id, {name: _folders(project, name)[0] for name in names})
+    said = project.run("validate", master.name, expect=5)
+    assert "is rejected" in said
+    assert "cases: contact, N = 1, repeat 0 is missing" in said
+    assert "aggregated: from the results: contact, N = 1 is in one of them only" in said
+    odd = table.set_column(
+        table.column_names.index("digest"), table.schema.field("digest"), [["one", "other"]]
+    )
+    pq.write_table(odd, results)
+    seal_files(master, Bundle.at(master).id, {name: _folders(project, name)[0] for name in names})
+    assert "results: contact gave 2 results" in project.run("validate", master.name, expect=5)
+    results.write_bytes(whole[:-40])
+    said = project.run("validate", master.name, expect=5)
+    assert "is tampered" in said
+    assert "contact: results: results.parquet cannot be read" in said
 
 
 def test_a_replay_sleeps_through_the_real_engine(project: Project, tmp_path: Path) -> None:
