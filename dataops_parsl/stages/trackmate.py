@@ -81,7 +81,7 @@ class Trackmate(Stage):
     """Track one population."""
 
     name: ClassVar[str] = "trackmate"
-    version: ClassVar[int] = 3
+    version: ClassVar[int] = 4
 
     backend: Literal["lap", "labels", "fiji"] = "lap"
     """lap: TrackMate's LAP tracker, restated in Python. labels: tracks given with the masks, an object having
