@@ -284,7 +284,7 @@ def _rounds(
         todo = {p: r for p, r in needs.todo.items() if p not in given_up and p not in blocked}
         if not todo and publish.readable(plan):
             return given_up
-        _prepare(plan, todo)
+        prepare(plan, todo)
         progress.expect(plan, todo)
         result = dispatcher.run(todo, assessor.needed, assessor.mark)
         given_up.update(result.failed)
@@ -298,7 +298,7 @@ def _rounds(
     )
 
 
-def _prepare(plan: Plan, todo: dict[Part, str]) -> None:
+def prepare(plan: Plan, todo: dict[Part, str]) -> None:
     """What only the driver writes: the description of each step and the heads of its arrays."""
     for node in dict.fromkeys(p.node for p in todo):
         if not (node.folder / "step.json").exists():
