@@ -1,4 +1,4 @@
-"""A run in this process: planned as the command plans it, its parts computed by the shell that workers run."""
+"""A run in this process: planned as the command plans it, computed by the shell that workers run."""
 
 from __future__ import annotations
 
@@ -39,8 +39,13 @@ def parts(plan: Plan) -> list[Part]:
 
 
 def in_turn(plan: Plan, choose: Callable[[Sequence[Part]], int] | None = None) -> Iterator[Part]:
-    """The parts of a plan, each when all that it reads have been taken; `choose` says which is next, by default the
-    one that is least deep."""
+    """The parts of a plan, each after all that it reads.
+
+    Parameters
+    ----------
+    choose : callable, optional
+        Which of those that could be computed now is next; without it the one that is least deep.
+    """
     waiting = parts(plan)
     prepare(plan, dict.fromkeys(waiting, "missing"))
     if choose is None:

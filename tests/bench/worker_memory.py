@@ -2,8 +2,8 @@
 
     python -m tests.bench.stages worker_memory
 
-Each film in a process of its own, which takes the parts of the plan one after the other through the shell that
-workers run. A task's peak is the kernel's VmHWM, reset before it.
+Each film in a process of its own, which takes the parts of the plan one after the other through the shell
+that workers run. A task's peak is the kernel's VmHWM, reset before it.
 """
 
 from __future__ import annotations
