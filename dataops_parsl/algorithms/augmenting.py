@@ -17,6 +17,8 @@ from dataops_parsl.algorithms.bidding import FloatArray, IntArray, Market
 
 # Prices are sums of many rounded numbers: what differs by less than this, of the largest gain, is equal.
 _SLACK_FRAC = 1e-11
+# Most ways are short: as long as more sources than this are free, they look half as far as they would go.
+_MANY, _NEAR_FRAC = 40, 0.5
 
 
 @dataclass(frozen=True)
@@ -54,11 +56,13 @@ class _Search:
     utility : (N,) float64
         What the best choice is worth to each source.
     distance : (N + M,) float64
-        Of each node from the nearest free source; infinite beyond the largest utility of a free one.
+        Of each node from the nearest free source; infinite beyond the limit.
     before : (N + M,) int32
         Node before it on the way, or negative.
     root : (N + M,) int32
         The nearest free source, whose region it is in, or negative.
+    limit : float
+        How far it looked: at the most, the largest utility of a free source.
     slack : float
         What is equal but for rounding differs by less.
     """
@@ -69,6 +73,7 @@ class _Search:
     distance: FloatArray
     before: npt.NDArray[np.int32]
     root: npt.NDArray[np.int32]
+    limit: float
     slack: float
 
 
@@ -93,8 +98,8 @@ def serve(market: Market, free: IntArray) -> None:
     limits its own region, so that each search serves one source at least; usually more than half of them.
 
     An optimum differs from what is held by ways along which the reduced costs add up to no more than the
-    utility of their free source, since that may stay alone. So what a search with this limit does not reach
-    is settled, and left out of the next one.
+    utility of their free source, since that may stay alone. So what a search that goes as far does not reach
+    is settled, and left out of the next one. One that goes less far limits all radii by that.
     """
     n = len(market.held)
     # Targets that nobody holds get numbers without gaps: the search takes time for each number.
@@ -103,23 +108,26 @@ def serve(market: Market, free: IntArray) -> None:
     n_nodes = n + len(unheld)
     candidates = np.arange(len(market.source))
     open_ = _Open(candidates, market.source, market.target, market.gain, market.count)
+    far = free.size <= _MANY
     while free.size:
-        found = _search(market, open_, free, n_nodes)
+        found = _search(market, open_, free, n_nodes, 1.0 if far else _NEAR_FRAC)
         radius, ends = _exits(found)
         nearest = radius.take(free)
+        radius[free] = np.minimum(nearest, found.limit)
         near = _within(open_, found, radius)
         _limit(open_, found, near, radius)
         served = radius.take(free) == nearest
-        if not served.any():
+        if far and not served.any():
             raise ArithmeticError("a search served nobody, which finite costs exclude")
         _raise_prices(market, found, radius)
         _change(market, open_, found, near, free.compress(served), ends)
         free = free.compress(~served)
-        if free.size:
+        if far and free.size:
             open_ = _reached(open_, found)
+        far = far or free.size <= _MANY or not served.any()
 
 
-def _search(market: Market, open_: _Open, free: IntArray, n_nodes: int) -> _Search:
+def _search(market: Market, open_: _Open, free: IntArray, n_nodes: int, frac: float) -> _Search:
     """Distances from the free sources, with the prices as they are."""
     n = len(market.held)
     node = market.node.take(open_.target)
@@ -132,14 +140,15 @@ def _search(market: Market, open_: _Open, free: IntArray, n_nodes: int) -> _Sear
     row_at[0] = 0
     np.cumsum(open_.count, out=row_at[1 : n + 1])
     slack = _SLACK_FRAC * float(open_.gain.max())
+    limit = frac * float(utility.take(free).max()) + slack
     distance, before, root = dijkstra(
         csr_matrix((reduced, node.astype(np.int32), row_at), shape=(n_nodes, n_nodes)),
         indices=free,
         min_only=True,
         return_predecessors=True,
-        limit=float(utility.take(free).max()) + slack,
+        limit=limit,
     )
-    return _Search(node, reduced, utility, distance, before, root, slack)
+    return _Search(node, reduced, utility, distance, before, root, limit, slack)
 
 
 def _exits(found: _Search) -> tuple[FloatArray, IntArray]:

@@ -8,6 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.optimize import linear_sum_assignment
 
+from dataops_parsl.algorithms import augmenting
 from dataops_parsl.algorithms.augmenting import serve
 from dataops_parsl.algorithms.bidding import Market
 from dataops_parsl.algorithms.lap import assign
@@ -58,15 +59,18 @@ def assert_prices_prove_it(market: Market, free: np.ndarray) -> None:
     fill=st.floats(0.05, 1.0),
     whole=st.booleans(),
     rounds=st.sampled_from([0, 1, 2, 40]),
+    many=st.sampled_from([0, 3, 40]),
 )
 def test_is_the_optimum_and_prices_prove_it(
-    seed: int, n: int, m: int, fill: float, whole: bool, rounds: int
+    seed: int, n: int, m: int, fill: float, whole: bool, rounds: int, many: int
 ) -> None:
     source, target, cost = problem(seed, n, m, fill, whole)
     market = Market.opened(source, target, ALTERNATIVE - cost)
     free = market.bids(rounds)
     assert_prices_prove_it(market, free)
-    serve(market, free)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(augmenting, "_MANY", many)
+        serve(market, free)
     assert_prices_prove_it(market, np.empty(0, np.int64))
     links = market.held[market.held >= 0]
     assert np.array_equal(market.source[links], np.flatnonzero(market.held >= 0))
