@@ -17,8 +17,8 @@ from dataops_parsl.algorithms.bidding import FloatArray, IntArray, Market
 
 # Prices are sums of many rounded numbers: what differs by less than this, of the largest gain, is equal.
 _SLACK_FRAC = 1e-11
-# Most ways are short: as long as more sources than this are free, they look half as far as they would go.
-_MANY, _NEAR_FRAC = 40, 0.5
+# Most ways are short: as long as more sources than this are free, they look less far than they would go.
+_MANY, _NEAR_FRAC = 40, 0.4
 
 
 @dataclass(frozen=True)
