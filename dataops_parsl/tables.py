@@ -215,7 +215,8 @@ class Rows:
     def __getitem__(self, name: str) -> NDArray[Any]:
         """The column as an array; null is NaN in numbers, None elsewhere."""
         if name not in self._columns:
-            self._columns[name] = self.table[name].to_numpy()
+            column = self.table[name]
+            self._columns[name] = _words(column) if pa.types.is_string(column.type) else column.to_numpy()
         return self._columns[name]
 
     def at(self, frame: int) -> Rows:
@@ -239,3 +240,11 @@ class Rows:
     def columns(self) -> dict[str, Any]:
         """All columns, as Arrow arrays, to build another table from."""
         return {name: self.table[name] for name in self.table.column_names}
+
+
+def _words(column: pa.ChunkedArray) -> NDArray[np.object_]:
+    """A column of strings, each different one there only once: a film's rows share very few."""
+    encoded = column.combine_chunks().dictionary_encode()
+    words = np.array([*encoded.dictionary.to_pylist(), None], object)
+    found: NDArray[np.object_] = words[encoded.indices.fill_null(len(words) - 1).to_numpy()]
+    return found

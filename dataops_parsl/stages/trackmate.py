@@ -181,6 +181,7 @@ class Trackmate(Stage):
         scope="film",
         gives={"edges": EDGES, "members": MEMBERS, "lineages": LINEAGES},
         facts=("populations",),
+        columns={"objects": ("frame", "label", "y_um", "x_um")},
     )
     def close(self, film: Film, objects: Rows, links: Rows) -> dict[str, Any]:
         """Close gaps over the whole film, then number tracks and lineages."""
