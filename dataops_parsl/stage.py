@@ -34,8 +34,8 @@ dataset
 Inputs
 ------
 Pixels come as a `Stack` (``stack[frame]`` is (Y, X) or None where there is no such frame), or as a
-mapping channel → Stack. Tables come as `Rows`, with the columns that the step declared. A stage that is not repeated per population gets a
-mapping population → input from one that is.
+mapping channel → Stack. Tables come as `Rows`, with the columns that the step declared. A stage that is not
+repeated per population gets a mapping population → input from one that is.
 """
 
 from __future__ import annotations
