@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
+
 import numpy as np
 import numpy.typing as npt
 
@@ -14,6 +16,8 @@ _MARGIN = 1.0 + 1e-9
 _MOST_CELLS = 1 << 20
 # A table of all cells is faster than a search, unless nearly all of them are empty.
 _TABLE_PER_POINT = 4
+# So many pairs stay in the cache.
+_PAIRS_AT_ONCE = 1 << 14
 
 
 def candidates(
@@ -45,8 +49,8 @@ def candidates(
     Notes
     -----
     Cells are as wide as the distance, so that the targets of a source lie in three rows of three cells, and
-    each such row is one stretch of the targets in the order of their cells. Memory grows with the pairs in
-    such blocks, about three times those within the distance, and never with N times M.
+    each such row is one stretch of the targets in the order of their cells. Memory grows with the pairs
+    within the distance, and never with N times M.
     """
     if len(source) == 0 or len(target) == 0:
         return np.empty(0, np.int64), np.empty(0, np.int64), np.empty(0, np.float64)
@@ -72,17 +76,24 @@ def candidates(
     first, end = _bounds(key[1], order, n_cells, stretch)
     count = end - first
     per_source = count.reshape(-1, 3).sum(axis=1)
-    at = np.repeat(end - np.cumsum(count), count)
-    at += np.arange(len(at))
-    cost = np.zeros(len(at))
-    for ours, theirs in zip(sources, targets, strict=True):
-        step = ours.repeat(per_source)
-        step -= theirs.take(order).take(at)
-        step *= step
-        cost += step
-    near = np.flatnonzero(cost <= reach * reach)
-    owner = np.repeat(np.arange(len(source)), per_source)
-    return owner.take(near), order.take(at.take(near)), cost.take(near)
+    ordered = [axis.take(order) for axis in targets]
+    found = []
+    cuts = np.flatnonzero(np.diff(np.cumsum(per_source) // _PAIRS_AT_ONCE)) + 1
+    for low_row, high_row in pairwise([0, *cuts.tolist(), len(source)]):
+        stretches, rows = slice(3 * low_row, 3 * high_row), slice(low_row, high_row)
+        at = np.repeat(end[stretches] - np.cumsum(count[stretches]), count[stretches])
+        at += np.arange(len(at))
+        cost = np.zeros(len(at))
+        for ours, theirs in zip(sources, ordered, strict=True):
+            step = ours[rows].repeat(per_source[rows])
+            step -= theirs.take(at)
+            step *= step
+            cost += step
+        near = np.flatnonzero(cost <= reach * reach)
+        owner = np.repeat(np.arange(low_row, high_row), per_source[rows])
+        found.append((owner.take(near), order.take(at.take(near)), cost.take(near)))
+    owners, others, costs = zip(*found, strict=True)
+    return np.concatenate(owners), np.concatenate(others), np.concatenate(costs)
 
 
 def _bounds(key: IntArray, order: IntArray, n_cells: int, stretch: IntArray) -> tuple[IntArray, IntArray]:
