@@ -189,11 +189,16 @@ def n_unique(table: pa.Table, columns: Sequence[str]) -> int:
 
 def _array(values: Any, kind: Any) -> pa.Array:
     if isinstance(values, pa.ChunkedArray):
-        values = values.combine_chunks()
+        values = one_piece(values)
     if isinstance(values, pa.Array):
         return values.cast(kind)
     # from_pandas makes NaN null: unknown has one spelling only.
     return pa.array(values, kind, from_pandas=True)
+
+
+def one_piece(column: pa.ChunkedArray) -> pa.Array:
+    """A column as one array; copied only where it lies in pieces."""
+    return column.chunk(0) if column.num_chunks == 1 else column.combine_chunks()
 
 
 class Rows:
@@ -244,7 +249,7 @@ class Rows:
 
 def _words(column: pa.ChunkedArray) -> NDArray[np.object_]:
     """A column of strings, each different one there only once: a film's rows share very few."""
-    encoded = column.combine_chunks().dictionary_encode()
+    encoded = one_piece(column).dictionary_encode()
     words = np.array([*encoded.dictionary.to_pylist(), None], object)
     found: NDArray[np.object_] = words[encoded.indices.fill_null(len(words) - 1).to_numpy()]
     return found

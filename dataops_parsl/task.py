@@ -35,6 +35,7 @@ from dataops_parsl.storage.pixels import CACHED_FRAMES, StoredStack, publish_pix
 from dataops_parsl.tables import Rows
 from dataops_parsl.worker.attempt import Attempt
 from dataops_parsl.worker.log import this_worker
+from dataops_parsl.worker.memory import give_back
 
 
 def execute(task: dict[str, Any]) -> dict[str, Any]:
@@ -133,6 +134,13 @@ class _Shell:
     # --- the course of a task
 
     def run(self) -> Receipt:
+        try:
+            return self._course()
+        finally:
+            if self.step.scope not in PER_FRAME:
+                give_back()
+
+    def _course(self) -> Receipt:
         started = time.time()
         inputs = {port: self._open(port) for port in self.step.ports}
         self._inherit()

@@ -23,6 +23,7 @@ import pyarrow.parquet as pq
 
 from dataops_parsl.errors import InputMissingError
 from dataops_parsl.storage.atomic import write_bytes, write_json
+from dataops_parsl.tables import one_piece
 
 
 def fingerprint(value: Any) -> str:
@@ -241,6 +242,6 @@ def _joined(tables: list[pa.Table]) -> pa.Table:
     tables.clear()
     schema, columns = whole.schema, []
     for _ in schema:
-        columns.append(whole.column(0).combine_chunks())
+        columns.append(one_piece(whole.column(0)))
         whole = whole.remove_column(0)
     return pa.table(columns, schema=schema)
