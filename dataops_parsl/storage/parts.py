@@ -25,6 +25,8 @@ from dataops_parsl.errors import InputMissingError
 from dataops_parsl.storage.atomic import write_bytes, write_json
 from dataops_parsl.tables import one_piece
 
+_LARGE_BYTES = 2**24
+
 
 def fingerprint(value: Any) -> str:
     """Hex digest of a JSON-like value, the same on every machine."""
@@ -239,9 +241,12 @@ def _joined(tables: list[pa.Table]) -> pa.Table:
     and it would be there twice.
     """
     whole = pa.concat_tables(tables)
+    large = whole.nbytes > _LARGE_BYTES
     tables.clear()
     schema, columns = whole.schema, []
     for _ in schema:
         columns.append(one_piece(whole.column(0)))
         whole = whole.remove_column(0)
+    if large:  # the pieces' place, before a step takes more
+        pa.default_memory_pool().release_unused()
     return pa.table(columns, schema=schema)

@@ -1,6 +1,7 @@
 """Memory of a worker that computes a film of 100 and of 1,000 frames of 512², all stages but pictures.
 
-    python -m tests.bench.stages worker_memory
+    python -m tests.bench.stages worker_memory              # 20 minutes of CPU
+    python -m tests.bench.worker_memory FOLDER 1000 tables  # film-wide steps, where all is there
 
 Each film in a process of its own, which takes the parts of the plan one after the other through the shell
 that workers run. A task's peak is the kernel's VmHWM, reset before it.
@@ -54,8 +55,14 @@ def film(root: Path) -> None:
     ingest.add(source, "film", root / "data" / "datasets")
 
 
-def worker(root: str, n_frames: int) -> dict[str, Any]:
-    """Peaks of a worker's tasks, MB, by step, with what kind of step it is; CPU time of all."""
+def worker(root: str, n_frames: int, only_tables: bool = False) -> dict[str, Any]:
+    """Peaks of a worker's tasks, MB, by step, with what kind of step it is; CPU time of all.
+
+    Parameters
+    ----------
+    only_tables : bool
+        Of steps that see frames take the first batch only: the others are there.
+    """
     peaks: dict[str, float] = {}
     scopes: dict[str, str] = {}
     rows: dict[str, int] = {}
@@ -64,8 +71,10 @@ def worker(root: str, n_frames: int) -> dict[str, Any]:
     flags = "--dataset", "film", "--frames", str(n_frames), "--set", f"paths.scratch_root={scratch}"
     plan = planned(Path(root), *flags, until="outcome")
     for part in in_turn(plan):
-        outcome = compute(plan, part)
         step = part.node.id
+        if only_tables and step in peaks:
+            continue
+        outcome = compute(plan, part)
         peaks[step] = max(peaks.get(step, 0.0), outcome["max_rss_mb"])
         scopes[step] = part.node.step.scope
         rows[step] = max(rows.get(step, 0), *outcome["rows"].values(), 0)
@@ -74,13 +83,13 @@ def worker(root: str, n_frames: int) -> dict[str, Any]:
 
 
 def rows() -> Iterator[Row]:
-    """What has to do with pixels, as a whole and step by step; then the steps that read a film's tables."""
+    """What works frame by frame, as a whole; then step by step, those that read a film's tables too."""
     with tempfile.TemporaryDirectory(prefix="worker-memory-") as folder:
         film(Path(folder))
         few, many = (alone("tests.bench.worker_memory", folder, n) for n in FRAMES)
     by_frame = [step for step, scope in many["scopes"].items() if scope in (*PER_FRAME, "sample")]
     yield _row(
-        f"any step that sees pixels, {FRAMES[1]:,} and {FRAMES[0]} frames",
+        f"any step that works frame by frame, {FRAMES[1]:,} and {FRAMES[0]} frames",
         *(max(side["peaks"][step] for step in by_frame) for side in (many, few)),
         note=f"{many['cpu_s']:.0f} CPU s for {FRAMES[1]:,} frames",
     )
@@ -103,4 +112,4 @@ def _row(what: str, many: float, few: float, *, note: str, bar: bool = True) -> 
 
 
 if __name__ == "__main__":
-    print(json.dumps(worker(sys.argv[1], int(sys.argv[2]))))
+    print(json.dumps(worker(sys.argv[1], int(sys.argv[2]), sys.argv[3:] == ["tables"])))
