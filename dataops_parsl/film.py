@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 FACTS = (
@@ -152,8 +153,8 @@ class Film:
         """The population that this stage works for."""
         return self.populations[self.population_name]
 
-    @property
-    def time_s(self) -> dict[int, float]:
+    @cached_property
+    def time_s(self) -> Mapping[int, float]:
         """Acquisition time of each covered frame, s since the film's start."""
         return {int(f): float(t) for f, t in self._fact("time_s").items()}
 

@@ -34,8 +34,8 @@ dataset
 Inputs
 ------
 Pixels come as a `Stack` (``stack[frame]`` is (Y, X) or None where there is no such frame), or as a
-mapping channel → Stack. Tables come as `Rows`. A stage that is not repeated per population gets a
-mapping population → input from one that is.
+mapping channel → Stack. Tables come as `Rows`, with the columns that the step declared. A stage that is not
+repeated per population gets a mapping population → input from one that is.
 """
 
 from __future__ import annotations
@@ -43,7 +43,7 @@ from __future__ import annotations
 import inspect
 import types
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, ClassVar, Literal, Protocol, TypeVar, cast
 
 from numpy.typing import NDArray
@@ -103,6 +103,9 @@ class Step:
     window : mapping of port to method name
         For batch steps: the stage's method ``(frame) -> frames`` that a port is read at; by default
         the frame alone. For film steps: the method ``(n_frames) -> frames``; by default all.
+    columns : mapping of port to names
+        Columns that the step reads of a table, ``*`` standing for any letters; by default all. Others are not
+        there for it. A film's table is large, and most steps need little of it.
     parameters : tuple of str or None
         Fields of the stage that the step may read; None for all. Only these are in its key, so that
         another field can change without computing the step again.
@@ -115,6 +118,7 @@ class Step:
     window: Mapping[str, str]
     ports: tuple[str, ...]
     parameters: tuple[str, ...] | None = None
+    columns: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
 
 
 F = TypeVar("F", bound=Callable[..., Any])
@@ -127,6 +131,7 @@ def step(
     facts: Iterable[str] = (),
     window: Mapping[str, str] | None = None,
     parameters: Iterable[str] | None = None,
+    columns: Mapping[str, Iterable[str]] | None = None,
 ) -> Callable[[F], F]:
     """Declare a method of a stage as a step."""
     facts = tuple(facts)
@@ -135,13 +140,15 @@ def step(
 
     def mark(method: F) -> F:
         ports = tuple(p for p in inspect.signature(method).parameters if p not in _RESERVED)
-        if extra := set(window or {}) - set(ports):
-            raise ValueError(
-                f"{method.__qualname__} has a window for {sorted(extra)}, which it does not read"
-            )
+        for what, given in (("a window", window), ("columns", columns)):
+            if extra := set(given or {}) - set(ports):
+                raise ValueError(
+                    f"{method.__qualname__} has {what} for {sorted(extra)}, which it does not read"
+                )
+        shown = {port: tuple(names) for port, names in (columns or {}).items()}
         own = None if parameters is None else tuple(parameters)
         method._step = Step(  # type: ignore[attr-defined]
-            method.__name__, scope, dict(gives), facts, dict(window or {}), ports, own
+            method.__name__, scope, dict(gives), facts, dict(window or {}), ports, own, shown
         )
         return method
 

@@ -234,11 +234,16 @@ def n_unique(table: pa.Table, columns: Sequence[str]) -> int:
 
 def _array(values: Any, kind: Any) -> pa.Array:
     if isinstance(values, pa.ChunkedArray):
-        values = values.combine_chunks()
+        values = one_piece(values)
     if isinstance(values, pa.Array):
         return values.cast(kind)
     # from_pandas makes NaN null: unknown has one spelling only.
     return pa.array(values, kind, from_pandas=True)
+
+
+def one_piece(column: pa.ChunkedArray) -> pa.Array:
+    """A column as one array; copied only where it lies in pieces."""
+    return column.chunk(0) if column.num_chunks == 1 else column.combine_chunks()
 
 
 class Rows:
@@ -260,7 +265,8 @@ class Rows:
     def __getitem__(self, name: str) -> NDArray[Any]:
         """The column as an array; null is NaN in numbers, None elsewhere."""
         if name not in self._columns:
-            self._columns[name] = self.table[name].to_numpy()
+            column = self.table[name]
+            self._columns[name] = _words(column) if pa.types.is_string(column.type) else column.to_numpy()
         return self._columns[name]
 
     def at(self, frame: int) -> Rows:
@@ -284,3 +290,11 @@ class Rows:
     def columns(self) -> dict[str, Any]:
         """All columns, as Arrow arrays, to build another table from."""
         return {name: self.table[name] for name in self.table.column_names}
+
+
+def _words(column: pa.ChunkedArray) -> NDArray[np.object_]:
+    """A column of strings, each different one there only once: a film's rows share very few."""
+    encoded = one_piece(column).dictionary_encode()
+    words = np.array([*encoded.dictionary.to_pylist(), None], object)
+    found: NDArray[np.object_] = words[encoded.indices.fill_null(len(words) - 1).to_numpy()]
+    return found

@@ -10,12 +10,11 @@ import importlib
 import os
 import time
 import traceback
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
-import pyarrow.compute as pc
 
 from dataops_parsl.dataset.manifest import Dataset
 from dataops_parsl.errors import DataopsError, DatasetError, InputMissingError, PlaceError
@@ -36,6 +35,7 @@ from dataops_parsl.storage.pixels import CACHED_FRAMES, StoredStack, publish_pix
 from dataops_parsl.tables import Rows
 from dataops_parsl.worker.attempt import Attempt
 from dataops_parsl.worker.log import this_worker
+from dataops_parsl.worker.memory import give_back
 
 
 def execute(task: dict[str, Any]) -> dict[str, Any]:
@@ -134,6 +134,13 @@ class _Shell:
     # --- the course of a task
 
     def run(self) -> Receipt:
+        try:
+            return self._course()
+        finally:
+            if self.step.scope not in PER_FRAME:
+                give_back()
+
+    def _course(self) -> Receipt:
         started = time.time()
         inputs = {port: self._open(port) for port in self.step.ports}
         self._inherit()
@@ -175,17 +182,15 @@ class _Shell:
             channels = dataset.description.channels
             self.raw = {c: _RawStack(dataset, self.task["position"], c, frames) for c in channels}
             return self.raw
-        opened = {s["population"]: self._open_source(s) for s in self.task["reads"][port]}
+        columns = self.step.columns.get(port)
+        opened = {s["population"]: self._open_source(s, columns) for s in self.task["reads"][port]}
         return opened if self.task["by_population"].get(port) else next(iter(opened.values()))
 
-    def _open_source(self, source: Mapping[str, Any]) -> Any:
+    def _open_source(self, source: Mapping[str, Any], columns: Sequence[str] | None) -> Any:
         parts = [self._source_part(Path(folder), stem, recipe) for folder, stem, recipe in source["parts"]]
         output = source["output"]
         if source["kind"] == "table":
-            table = read_tables(parts, output)
-            if self.task["population"] and "population" in table.column_names:
-                table = table.filter(pc.equal(table["population"], self.task["population"]))
-            return Rows(table)
+            return Rows(read_tables(parts, output, columns=columns, population=self.task["population"]))
         position = self.task["position"]
         stacks = {c: StoredStack(parts, position, output, c) for c in source["channels"]}
         return stacks if source["kind"] == "channels" else stacks[""]

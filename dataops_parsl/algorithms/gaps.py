@@ -108,15 +108,15 @@ def close(
     # of rows.
     order = np.lexsort((points[:, 1], points[:, 0], frames))
     has_next, has_previous = has_next[order], has_previous[order]
-    ends = order[has_previous & ~has_next]
+    last = order[has_previous & ~has_next]
     starts = order[has_next & ~has_previous]
     middles = order[has_next & has_previous]
     found = [
         _candidates(frames, points, sources, targets, limit, name, steps)
         for sources, targets, limit, name, steps in (
-            (ends, starts, gap_closing_max_distance, "gap_closing_max_distance", max_frame_gap),
+            (last, starts, gap_closing_max_distance, "gap_closing_max_distance", max_frame_gap),
             (middles, starts, splitting_max_distance, "splitting_max_distance", 1),
-            (ends, middles, merging_max_distance, "merging_max_distance", 1),
+            (last, middles, merging_max_distance, "merging_max_distance", 1),
         )
     ]
     kind = np.repeat(np.array(KINDS), [len(cost) for _, _, cost in found])
@@ -127,7 +127,8 @@ def close(
         return Closing(source, target, kind, cost)
     rank = np.empty_like(order)
     rank[order] = np.arange(len(order))
-    chosen = assign(rank[source], rank[target], cost, alternative_cost(cost, CUTOFF_PERCENTILE_FRAC))
+    first, second = (np.unique(rank[rows], return_inverse=True)[1] for rows in (source, target))
+    chosen = assign(first, second, cost, alternative_cost(cost, CUTOFF_PERCENTILE_FRAC))
     chosen = chosen[np.lexsort((target[chosen], source[chosen]))]
     return Closing(source[chosen], target[chosen], kind[chosen], cost[chosen])
 

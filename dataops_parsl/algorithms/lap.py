@@ -8,15 +8,11 @@ total gain.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from itertools import pairwise
-
 import numpy as np
 import numpy.typing as npt
-from scipy.sparse import coo_matrix, csr_matrix
-from scipy.sparse.csgraph import connected_components, min_weight_full_bipartite_matching
 
-from dataops_parsl.algorithms.bidding import narrow
+from dataops_parsl.algorithms.augmenting import serve
+from dataops_parsl.algorithms.bidding import Market
 from dataops_parsl.algorithms.nearby import candidates
 
 FloatArray = npt.NDArray[np.float64]
@@ -25,7 +21,7 @@ BoolArray = npt.NDArray[np.bool_]
 
 ALTERNATIVE_COST_FACTOR = 1.05
 
-_PART = 1000  # candidates that are solved together, at least; so few are not worth narrowing
+_ROUNDS = 12  # more rounds of bids would take longer than the searches that they save
 
 
 def link(
@@ -115,81 +111,15 @@ def assign(source: IntArray, target: IntArray, cost: FloatArray, alternative: fl
 
     Notes
     -----
-    Exact, in two steps: what bids and prices prove is settled (`bidding.narrow`), and the connected
-    components of what is left go to scipy's sparse solver.
+    Exact, in two steps: sources bid for targets until nearly all agree (`bidding`), and shortest augmenting
+    paths serve those that are left over (`augmenting`). Memory grows with the largest numbers of an end.
     """
-    useful = cost < alternative
-    open_ = np.arange(len(cost)) if useful.all() else np.flatnonzero(useful)
+    open_ = np.flatnonzero(cost < alternative)
     if np.any(np.diff(source[open_]) < 0):
         open_ = open_[np.argsort(source[open_], kind="stable")]
-    chosen = [np.empty(0, np.int64)]
-    may_stay = np.ones(int(source.max(initial=-1)) + 1, np.bool_)
-    if open_.size > _PART:
-        settled, left, staying = narrow(source[open_], target[open_], cost[open_], alternative)
-        chosen.append(open_[settled])
-        open_ = open_[left]
-        may_stay[: len(staying)] = staying
-    if open_.size:
-        chosen += [
-            part[_solve(source[part], target[part], cost[part], alternative, may_stay)]
-            for part in _parts(source, target, open_)
-        ]
-    return np.sort(np.concatenate(chosen))
-
-
-def _parts(source: IntArray, target: IntArray, open_: IntArray) -> Iterator[IntArray]:
-    """Deal candidates out in parts that share no end with one another, of about ``_PART`` candidates or more.
-
-    The solver's time grows with the square of the number of rows whatever their candidates, so a film at
-    once would cost far more than its parts; single components would cost a call each.
-    """
-    n = int(source.max()) + 1
-    ends = n + int(target.max()) + 1
-    matrix = coo_matrix(
-        (np.ones(len(open_), np.int8), (source[open_], n + target[open_])), shape=(ends, ends)
-    )
-    component = connected_components(matrix, directed=False)[1][source[open_]]
-    order = np.argsort(component, kind="stable")
-    new = np.flatnonzero(np.diff(component[order])) + 1
-    cuts = [0, *new[np.flatnonzero(np.diff(new // _PART, prepend=0))].tolist(), len(order)]
-    for low, high in pairwise(cuts):
-        yield open_[np.sort(order[low:high])]
-
-
-def _solve(
-    source: IntArray, target: IntArray, cost: FloatArray, alternative: float, may_stay: BoolArray
-) -> IntArray:
-    """Those of some candidates, by ascending source, that the optimum holds; by the sparse solver."""
-    new = np.diff(source, prepend=-1) > 0
-    row = np.cumsum(new) - 1
-    column, m = _numbered(target)
-    stays = may_stay[source[new]]
-    n, n_alone = len(stays), int(stays.sum())
-    # A column of its own lets a row stay alone: it is the row's last entry. The solver drops zero weights, so
-    # all are raised by one alternative, which changes no comparison: each row is matched exactly once.
-    before: IntArray = np.cumsum(stays) - stays
-    at = np.arange(len(row)) + before[row]
-    row_at = np.append(0, np.cumsum(np.bincount(row) + stays))
-    alone = row_at[1:][stays] - 1
-    columns = np.empty(len(row) + n_alone, np.int32)
-    weight = np.empty(len(columns))
-    columns[at], columns[alone] = column, m + np.arange(n_alone)
-    weight[at], weight[alone] = cost + alternative, 2.0 * alternative
-    matrix = csr_matrix((weight, columns, row_at.astype(np.int32)), shape=(n, m + n_alone))
-    matched_row, matched_column = min_weight_full_bipartite_matching(matrix)
-    partner = np.empty(n, np.int64)
-    partner[matched_row] = matched_column
-    return np.flatnonzero(partner[row] == column)
-
-
-def _numbered(ends: IntArray) -> tuple[IntArray, int]:
-    """Which of the different ends each one is, and how many there are: `np.unique` without sorting."""
-    place = np.empty(int(ends.max()) + 1, np.int64)
-    entry = np.arange(len(ends))
-    place[ends] = entry
-    different = ends[place[ends] == entry]
-    place[different] = np.arange(len(different))
-    return place[ends], len(different)
+    market = Market.opened(source.take(open_), target.take(open_), alternative - cost.take(open_))
+    serve(market, market.bids(_ROUNDS))
+    return np.sort(open_.take(market.held.compress(market.held >= 0)))
 
 
 def as_points(points: npt.ArrayLike, name: str) -> FloatArray:

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from dataops_parsl.algorithms import attribution, motion
+from dataops_parsl.algorithms import attribution, lineage, motion
 from dataops_parsl.algorithms import deaths as fates
 from dataops_parsl.film import Film
 from dataops_parsl.stages.death_rules import Rule
@@ -49,7 +49,7 @@ class Closing:
     ) -> None:
         self.film, self.objects, self.rule, self.sustain_s = film, objects, rule, sustain_s
         self.track = joined(objects, members)
-        self.time_s = np.array([film.time_s[int(f)] for f in objects["frame"]], np.float64)
+        self.time_s = np.array([film.time_s[f] for f in objects["frame"].tolist()], np.float64)
         self.cells: dict[str, Any] = {
             **objects.columns(),
             "track_id": self.track,
@@ -253,28 +253,26 @@ def _empty(schema: Schema) -> dict[str, list[Any]]:
 
 def joined(objects: Rows, members: Mapping[str, Rows]) -> NDArray[np.int64]:
     """Track of each object."""
-    track = {
-        (population, frame, label): track_id
-        for population, rows in members.items()
-        for frame, label, track_id in zip(
-            rows["frame"].tolist(), rows["label"].tolist(), rows["track_id"].tolist(), strict=True
-        )
-    }
-    keys = zip(objects["population"], objects["frame"].tolist(), objects["label"].tolist(), strict=True)
-    return np.array([track[k] for k in keys], np.int64).reshape(-1)
+    track = np.zeros(len(objects), np.int64)
+    for population, rows in members.items():
+        mine = np.flatnonzero(objects["population"] == population)
+        frame, label = objects["frame"][mine], objects["label"][mine]
+        track[mine] = rows["track_id"][lineage.rows_of(rows["frame"], rows["label"], frame, label)]
+    return track
 
 
 def contact_columns(objects: Rows, touches: Rows) -> dict[str, Any]:
     """Number of contacts of each object, and whether there is any."""
-    known = dict(
-        zip(
-            zip(touches["population"], touches["frame"].tolist(), touches["label"].tolist(), strict=True),
-            touches["n_contacts"].tolist(),
-            strict=True,
+    n = np.zeros(len(objects), np.int64)
+    for population in np.unique(touches["population"].astype(str)):
+        mine, touching = (np.flatnonzero(rows["population"] == population) for rows in (objects, touches))
+        at = lineage.rows_of(
+            objects["frame"][mine],
+            objects["label"][mine],
+            touches["frame"][touching],
+            touches["label"][touching],
         )
-    )
-    keys = zip(objects["population"], objects["frame"].tolist(), objects["label"].tolist(), strict=True)
-    n = np.array([known.get(k, 0) for k in keys], np.int64)
+        n[mine[at]] = touches["n_contacts"][touching]
     return {"n_contacts": n, "in_contact": n > 0}
 
 

@@ -148,6 +148,7 @@ class Contact(Stage):
         gives={"contact_events": CONTACT_EVENTS, "touches": TOUCHES},
         facts=("time_s", "excluded"),
         parameters=("radius_um", "bridge_frames", "min_frames"),
+        columns={"objects": ("population", "frame", "label", "touches_edge")},
     )
     def events(
         self,

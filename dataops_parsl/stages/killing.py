@@ -139,6 +139,7 @@ class Killing(Stage):
             "cdi_death_limits_count",
             "loss_threshold_frac",
         ),
+        columns={"objects": ("position_id", "population", "touches_edge", "mean_bg_*", "p95_bg_*")},
     )
     def threshold(self, films: Mapping[str, Film], objects: Rows) -> dict[str, Any]:
         """One threshold for the dataset, never one per film."""

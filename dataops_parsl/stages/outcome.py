@@ -108,7 +108,13 @@ class Outcome(Stage):
             for name, schema in schemas.items()
         }
 
-    @step(scope="film", gives={"msd": MSD}, facts=("time_s",), parameters=("max_lag_frames",))
+    @step(
+        scope="film",
+        gives={"msd": MSD},
+        facts=("time_s",),
+        parameters=("max_lag_frames",),
+        columns={"cells": ("population", "frame", "track_id", "y_um", "x_um")},
+    )
     def spread(self, film: Film, cells: Rows) -> dict[str, Any]:
         """Mean squared displacement of each population."""
         out: dict[str, list[Any]] = {c.name: [] for c in MSD.columns[1:]}

@@ -81,7 +81,7 @@ class Trackmate(Stage):
     """Track one population."""
 
     name: ClassVar[str] = "trackmate"
-    version: ClassVar[int] = 3
+    version: ClassVar[int] = 4
 
     backend: Literal["lap", "labels", "fiji"] = "lap"
     """lap: TrackMate's LAP tracker, restated in Python. labels: tracks given with the masks, an object having
@@ -181,6 +181,7 @@ class Trackmate(Stage):
         scope="film",
         gives={"edges": EDGES, "members": MEMBERS, "lineages": LINEAGES},
         facts=("populations",),
+        columns={"objects": ("frame", "label", "y_um", "x_um")},
     )
     def close(self, film: Film, objects: Rows, links: Rows) -> dict[str, Any]:
         """Close gaps over the whole film, then number tracks and lineages."""

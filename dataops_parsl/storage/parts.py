@@ -11,16 +11,21 @@ import hashlib
 import io
 import json
 import os
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from dataops_parsl.errors import InputMissingError
 from dataops_parsl.storage.atomic import write_bytes, write_json
+from dataops_parsl.tables import one_piece
+
+_LARGE_BYTES = 2**24
 
 
 def fingerprint(value: Any) -> str:
@@ -180,9 +185,23 @@ def parquet_bytes(table: pa.Table) -> bytes:
 
 
 def read_tables(
-    parts: Iterable[tuple[PartPlace, Receipt]], output: str, schema: pa.Schema | None = None
+    parts: Iterable[tuple[PartPlace, Receipt]],
+    output: str,
+    schema: pa.Schema | None = None,
+    *,
+    columns: Sequence[str] | None = None,
+    population: str = "",
 ) -> pa.Table:
     """Read one output of several parts as one table, each file checked against its receipt.
+
+    Parameters
+    ----------
+    schema : pa.Schema, optional
+        Of the table where there is no part.
+    columns : sequence of str, optional
+        Only these, ``*`` standing for any letters.
+    population : str
+        Only its rows, where the table tells populations apart; ``""`` for all.
 
     Raises
     ------
@@ -200,7 +219,34 @@ def read_tables(
         if hashlib.blake2b(data, digest_size=16).hexdigest() != receipt.outputs[output]["digest"]:
             place.receipt.unlink(missing_ok=True)
             raise InputMissingError(f"{path} is gone or damaged", "run the same command again")
-        tables.append(pq.read_table(io.BytesIO(data)))
+        tables.append(_read(pq.ParquetFile(io.BytesIO(data)), columns, population))
     if not tables:
         return schema.empty_table() if schema is not None else pa.table({})
-    return pa.concat_tables(tables).combine_chunks()
+    return _joined(tables)
+
+
+def _read(file: pq.ParquetFile, columns: Sequence[str] | None, population: str) -> pa.Table:
+    names = file.schema_arrow.names
+    wanted = [n for n in names if columns is None or any(fnmatchcase(n, c) for c in columns)]
+    if not population or "population" not in names:
+        return file.read(columns=wanted)
+    table = file.read(columns=list(dict.fromkeys([*wanted, "population"])))
+    return table.filter(pc.equal(table["population"], population)).select(wanted)
+
+
+def _joined(tables: list[pa.Table]) -> pa.Table:
+    """One table whose columns are each in one piece.
+
+    Column by column, and the pieces are let go of: a film's table is the largest thing that a worker holds,
+    and it would be there twice.
+    """
+    whole = pa.concat_tables(tables)
+    large = whole.nbytes > _LARGE_BYTES
+    tables.clear()
+    schema, columns = whole.schema, []
+    for _ in schema:
+        columns.append(one_piece(whole.column(0)))
+        whole = whole.remove_column(0)
+    if large:  # the pieces' place, before a step takes more
+        pa.default_memory_pool().release_unused()
+    return pa.table(columns, schema=schema)

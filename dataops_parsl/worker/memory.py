@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import atexit
 import contextlib
+import ctypes
 import json
 import os
 import subprocess
@@ -31,6 +32,15 @@ def peak_mb() -> float | None:
     except OSError:
         pass
     return None
+
+
+def give_back() -> None:
+    """Return memory that nothing uses to the system: after a film's tables a worker would keep their size."""
+    import pyarrow as pa
+
+    pa.default_memory_pool().release_unused()
+    with contextlib.suppress(OSError, AttributeError):  # glibc alone has it
+        ctypes.CDLL(None).malloc_trim(0)
 
 
 class _Watcher:

@@ -8,7 +8,6 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.optimize import linear_sum_assignment
 
-from dataops_parsl.algorithms import lap
 from dataops_parsl.algorithms.lap import alternative_cost, assign, link
 
 
@@ -133,18 +132,3 @@ def test_many_objects_at_once() -> None:
     i, j, _ = link(source, (source + rng.normal(0, 0.2, source.shape))[order], 5.0)
     assert np.mean(order[j] == i) > 0.999
     assert len(i) > 4990
-
-
-@pytest.mark.parametrize("part", [1, 50, 10**9])
-def test_the_parts_of_a_problem_give_the_optimum_of_the_whole(
-    part: int, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    rng = np.random.default_rng(1)
-    source = rng.uniform(0, 300, (400, 2))
-    target = source + rng.normal(0, 4, source.shape)
-    monkeypatch.setattr(lap, "_PART", part)
-    i, j, cost = link(source, target, 15.0)
-    squared = ((source[:, None] - target[None]) ** 2).sum(axis=2)
-    alternative = 1.05 * squared[squared < 225.0].max()
-    assert (alternative - cost).sum() == pytest.approx(dense_gain(source, target, 15.0), abs=1e-6)
-    assert len(set(i)) == len(set(j)) == len(i)

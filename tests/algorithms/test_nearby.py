@@ -7,6 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from dataops_parsl.algorithms import nearby
 from dataops_parsl.algorithms.nearby import candidates
 
 
@@ -30,6 +31,8 @@ def by_definition(
     whole=st.booleans(),
     grouped=st.booleans(),
     seed=st.integers(0, 2**32 - 1),
+    table=st.sampled_from([0, 4]),
+    at_once=st.sampled_from([1, 20, 1 << 14]),
 )
 def test_equals_the_definition(
     n: int,
@@ -40,13 +43,18 @@ def test_equals_the_definition(
     whole: bool,
     grouped: bool,
     seed: int,
+    table: int,
+    at_once: int,
 ) -> None:
     rng = np.random.default_rng(seed)
     source, target = (origin + rng.uniform(0, 1, (k, 2)) * spread for k in (n, m))
     if whole:
         source, target, limit = source.round(), target.round(), float(np.ceil(limit))
     groups = (rng.integers(0, 4, n), rng.integers(0, 4, m)) if grouped else None
-    i, j, cost = candidates(source, target, limit, groups)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(nearby, "_TABLE_PER_POINT", table)
+        patch.setattr(nearby, "_PAIRS_AT_ONCE", at_once)
+        i, j, cost = candidates(source, target, limit, groups)
     assert np.all(np.diff(i) >= 0)
     np.testing.assert_array_equal(cost, ((source[i] - target[j]) ** 2).sum(axis=1))
     within = cost <= limit * limit

@@ -29,6 +29,7 @@ SECTIONS = (
     "detections",
     "contacts",
     "memory",
+    "worker_memory",
     "registration",
     "denoise",
     "segmentation",

@@ -7,10 +7,13 @@ import subprocess
 import sys
 from pathlib import Path
 
+import numpy as np
 import psutil
+import pyarrow as pa
 import pytest
 
 from dataops_parsl.worker.log import attempt_lines
+from dataops_parsl.worker.memory import give_back
 from tests.helpers import wait_for
 
 WORKER = """\
@@ -194,3 +197,19 @@ def test_a_watcher_whose_worker_died_at_once_touches_nobody_else(tmp_path: Path)
         assert process.communicate(timeout=30)[0] == "0 None\n"
         assert process.returncode == 0
     assert [x["event"] for x in attempt_lines(tmp_path, "cellpose.segment/P1/00000", 1)] == ["start"]
+
+
+def test_memory_that_nothing_uses_goes_back_to_the_system() -> None:
+    def resident_mb() -> float:
+        return float(psutil.Process().memory_info().rss) / 2**20
+
+    before = resident_mb()
+    # Small pieces, the last of which stays: the allocators keep what lies below it.
+    pieces = [np.ones(1000) for _ in range(20_000)]
+    tables = [pa.array(np.ones(100_000)).take(pa.array(np.arange(100_000))) for _ in range(100)]
+    last = pieces[-1]
+    assert resident_mb() > before + 200
+    del pieces, tables
+    give_back()
+    assert resident_mb() < before + 60, "most of it is back"
+    assert last[0] == 1
