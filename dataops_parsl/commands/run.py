@@ -178,6 +178,7 @@ def _compute_and_seal(
     if (idle := bundle.facts["gpu_idle_frac"]) is not None:
         _say(f"GPU workers computed nothing in {idle:.0%} of their time")
     _say(f"tables and figures: {bundle.root}")
+    _say(f"on one page: python -m dataops_parsl report {bundle.id}")
     _show_truth(bundle)
     if failures:
         raise partial_error(failures, bundle)

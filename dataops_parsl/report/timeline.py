@@ -110,7 +110,8 @@ def timeline(view: RunView) -> Html:
     axis = _Axis([(a["started"], max(a["ended"], a["started"])) for a in ran])
     workers = list(dict.fromkeys(map(_worker, _by_start(ran))))
     shown = workers[:MOST_ROWS]
-    drawn = [a for a in _by_start(ran) if _worker(a) in set(shown)]
+    rows = set(shown)
+    drawn = [a for a in _by_start(ran) if _worker(a) in rows]
     boxes = _boxes(drawn, shown, axis)
     row_px = 20 if len(shown) <= 24 else 11 if len(shown) <= 60 else 7
     height = TOP + row_px * len(shown) + 30

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import re
 import shutil
 from itertools import pairwise
@@ -140,6 +141,16 @@ def test_the_command_writes_it_beside_the_seal_and_breaks_nothing(
     assert re.search(r"Validated \d+ \w+ 20\d\d, \d\d:\d\d UTC\. \d+ checks: \d+ ok\.", validated)
     assert (bundle / "report.html").read_text() == first
     assert main(["report", "nothing", *project]) == 2
+
+
+def test_it_opens_in_the_browser(bundle: Path, sealed_project: Project, tmp_path: Path) -> None:
+    browser = tmp_path / "browser.sh"
+    browser.write_text(f'#!/bin/sh\necho "$1" > {tmp_path}/shown\n')
+    browser.chmod(0o755)
+    out = tmp_path / "a folder"
+    environment = {**os.environ, "BROWSER": f"{browser} %s"}
+    sealed_project.run("report", str(bundle), "--open", "-o", str(out), env=environment)
+    assert (tmp_path / "shown").read_text().strip() == (out / "report.html").as_uri()
 
 
 def test_a_tampered_run_says_so_whatever_was_found_before(bundle: Path, sealed_project: Project) -> None:
