@@ -13,7 +13,7 @@ import tifffile
 
 from dataops_parsl.bundle import MANIFEST, Bundle, seal_files
 from dataops_parsl.cli import main
-from dataops_parsl.validate import kinds
+from dataops_parsl.commands import validate as command
 from dataops_parsl.validate.checks import Check, check
 from dataops_parsl.validate.seal import check_seal
 from dataops_parsl.validate.subject import Kind, Subject
@@ -296,7 +296,7 @@ def test_bundles_of_other_kinds_are_found_and_have_checks_of_their_own(
     root = sealed_project.root / "output" / "benchmark" / "master" / "run_20990101T000000Z-bbbb"
     try:
         (root / "tables").mkdir(parents=True)
-        (root / "run_metadata.json").write_text('{"workers": [1, 2]}')
+        (root / "run_metadata.json").write_text('{"workers": [1, 2], "kind": "another"}')
         seal_files(root, "20990101T000000Z-bbbb")
         assert "is no run that this version knows" in validate("20990101", 2)
 
@@ -305,7 +305,7 @@ def test_bundles_of_other_kinds_are_found_and_have_checks_of_their_own(
             return [*check_seal(subject.root), check("workers", "1 and more", [], str(said["workers"]))]
 
         benchmark = Kind("benchmark", lambda folder: (folder / "run_metadata.json").is_file(), checks)
-        monkeypatch.setattr(kinds, "KINDS", (*kinds.KINDS, benchmark))
+        monkeypatch.setattr(command, "KINDS", (*command.KINDS, benchmark))
         assert "accepted" in validate("latest", 0)
         assert report(root)["kind"] == "benchmark"
         assert "workers" in _checks(root)
