@@ -7,9 +7,11 @@ import webbrowser
 from pathlib import Path
 from typing import Any
 
+from dataops_parsl.bundle import RECORD
 from dataops_parsl.commands.beside import write_beside
 from dataops_parsl.commands.setting import add_project_argument, load_setting
 from dataops_parsl.commands.which import RUN_HELP, sealed_run
+from dataops_parsl.errors import UsageError
 from dataops_parsl.report.page import report
 
 PAGE = "report.html"
@@ -34,8 +36,19 @@ def add_parser(commands: Any) -> None:
 
 
 def execute(args: argparse.Namespace) -> int:
-    """Write the page; the run itself is only read."""
+    """Write the page; the run itself is only read.
+
+    Raises
+    ------
+    UsageError
+        It is no run of a workflow.
+    """
     bundle = sealed_run(load_setting(args).config.paths.output_root, args.run)
+    if bundle.record != RECORD:
+        raise UsageError(
+            f"run {bundle.id} is a {bundle.facts.get('kind', 'benchmark')}, which has no such page",
+            f"read its own: {', '.join(str(p) for p in sorted(bundle.root.glob('*.md')))}",
+        )
     folder = args.output or bundle.root
     page = report(bundle).encode()
     write_beside(folder, {PAGE: page})

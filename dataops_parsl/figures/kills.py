@@ -192,9 +192,9 @@ def contact_to_death(kills: Mapping[str, Kills], design: Design, known: bool = T
             words = f"median {middle:.3g} {unit.split('(')[1].rstrip(')')}"
             words += f"\n{without} more without\na seen start" if without else ""
             right = middle > edges[-1] / 2
-            axes.text(
-                middle, 0.97, f" {words} ".replace("\n", " \n "), transform=axes.get_xaxis_transform(),
-                ha="right" if right else "left", va="top", fontsize=8.5,
+            axes.annotate(
+                words, (middle, 0.97), xycoords=axes.get_xaxis_transform(), xytext=(-6 if right else 6, 0),
+                textcoords="offset points", ha="right" if right else "left", va="top", fontsize=8.5,
             )  # fmt: skip
             _title(axes, condition, one)
             axes.set_xlabel(f"first contact to death ({unit.split('(')[1]}")

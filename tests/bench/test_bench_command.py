@@ -95,6 +95,7 @@ def test_interrupted_it_goes_on_at_the_missing_one(project: Project) -> None:
     said = project.run("validate", "latest")
     assert "accepted" in said
     assert "efficiencies: not checked: no run took 5 s" in said
+    assert "scaling_analysis.md" in project.run("report", "latest", expect=2)
     _meddled(project, master)
 
 
