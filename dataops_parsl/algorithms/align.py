@@ -35,8 +35,8 @@ _TUKEY = 4.685  # 95 % efficient where nothing moves by itself
 _MODEL_FRAC = 0.03  # of the contrast: what two aligned frames may differ by beside noise
 _ITERATIONS = 4
 _STILL_PX = 0.01
-_TILES = (8, 5)  # a side, two ways: a cell cut by one grid is whole in the other
-_BETTER_FRAC = 0.8  # a narrower width must promise this much less error
+_TILES, _BLOCK = 16, 4  # tiles a side; blocks of 4 x 4, at every offset, are the independent parts
+_BETTER_FRAC = 0.7  # a narrower width must promise this much less error
 _LEAST_PIXELS = 64
 _COARSE_SIDE_PX = 48
 
@@ -52,6 +52,8 @@ class Fit(NamedTuple):
         (dy, dx).
     error_px : float
         Standard error of the drift of a point, root mean square over the field; inf where nothing is known.
+    freedom : float
+        Degrees of freedom of that error: about the number of independent parts that were compared.
     width : float
         Scale of the biweight that gave it, in units of the frames.
     """
@@ -59,6 +61,7 @@ class Fit(NamedTuple):
     matrix: Float64
     drift_px: Float64
     error_px: float
+    freedom: float
     width: float
 
 
@@ -173,12 +176,11 @@ class Pair:
         return np.asarray(np.einsum("an,pan->pn", self.gradient, self.modes))
 
     @cached_property
-    def tiles(self) -> dict[int, NDArray[np.int64]]:
-        """For each n of `_TILES`, the number of the tile of each pixel, of n x n."""
+    def tile(self) -> NDArray[np.int64]:
+        """Number of the tile of each pixel, of `_TILES` a side."""
         size = np.array(self.moved.shape)[:, None]
-        at = self.places + (size - 1) / 2
-        whole = {n: (at * n // size).astype(np.int64) for n in _TILES}
-        return {n: np.asarray(tile[0] * n + tile[1]) for n, tile in whole.items()}
+        at = ((self.places + (size - 1) / 2) * _TILES // size).astype(np.int64)
+        return np.asarray(at[0] * _TILES + at[1])
 
     def fit(self, start: Fit) -> Fit:
         """Refine `start` at this level; the width with the smallest error is taken."""
@@ -188,9 +190,10 @@ class Pair:
         for part in _WIDTHS:
             width = max(part * self.contrast, self.least_width)
             matrix, drift, gain = self._descend(matrix, drift, gain, width)
-            error = self._error(matrix, drift, gain, width) * self.factor
+            error, freedom = self._error(matrix, drift, gain, width)
+            error *= self.factor
             if best is None or error < _BETTER_FRAC * best.error_px:
-                best = Fit(matrix, drift * self.factor, error, width)
+                best = Fit(matrix, drift * self.factor, error, freedom, width)
             if width == self.least_width:
                 break
         assert best is not None
@@ -251,8 +254,8 @@ class Pair:
         gradient = np.array([bottom - top, (1 - down) * (b - a) + down * (d - c)])
         return _Seen(top + down * (bottom - top), gradient, inside)
 
-    def _error(self, matrix: Float64, drift: Float64, gain: float, width: float) -> float:
-        """Standard error of a point's drift at this level, see the module's docstring."""
+    def _error(self, matrix: Float64, drift: Float64, gain: float, width: float) -> tuple[float, float]:
+        """Standard error of a point's drift at this level, see the module's docstring; and its freedom."""
         seen = self._look(matrix, drift)
         residual = seen.values - gain * self.values
         weights, bend = _weights(residual, width, seen.inside)
@@ -261,20 +264,32 @@ class Pair:
         bread = (slopes * bend) @ theirs.T
         bread = (bread + bread.T) / 2
         if not np.linalg.eigvalsh(bread)[0] > 0:
-            return math.inf
+            return math.inf, 0.0
         turned = np.linalg.inv(bread)
         field = np.einsum("pan,qan->pq", self.modes, self.modes) / self.modes.shape[2]
-        errors = []
-        for n, tile in self.tiles.items():
-            pulls = np.array([np.bincount(tile, weights * residual * s, n * n) for s in slopes])
-            share = np.bincount(tile, weights * np.sum(self.gradient**2, axis=0), n * n)
-            parts = float(share.sum() ** 2 / np.sum(share**2)) if share.any() else 0.0
-            free = parts - len(slopes) / 2
-            if free <= 0:
-                return math.inf
-            spread = turned @ (pulls @ pulls.T) @ turned * (parts / free)
-            errors.append(math.sqrt(float(np.sum(spread * field))))
-        return max(errors)
+        n = _TILES
+        maps = np.array([np.bincount(self.tile, part, n * n) for part in slopes * (weights * residual)])
+        share = np.bincount(self.tile, weights * np.sum(self.gradient**2, axis=0), n * n)
+        pulls, shares = _blocks(maps), _blocks(share[None])
+        parts = float(share.sum() ** 2 / np.sum(shares**2)) if share.any() else 0.0
+        free = parts - len(slopes) / 2
+        if free <= 0:
+            return math.inf, 0.0
+        spread = turned @ (pulls @ pulls.T) @ turned * (parts / free)
+        return math.sqrt(float(np.sum(spread * field))), free
+
+
+def _blocks(maps: Float64) -> Float64:
+    """Sums of maps (k, tiles) over all blocks of tiles, at every offset; (k, blocks).
+
+    Scaled so that the sum over blocks of the square of independent tiles is that over the tiles.
+    """
+    grids = maps.reshape(-1, _TILES, _TILES)
+    edge = _BLOCK - 1
+    cumulated = np.pad(grids, ((0, 0), (edge + 1, edge), (edge + 1, edge))).cumsum(axis=1).cumsum(axis=2)
+    sums = cumulated[:, _BLOCK:] - cumulated[:, :-_BLOCK]
+    sums = sums[:, :, _BLOCK:] - sums[:, :, :-_BLOCK]
+    return np.asarray(sums.reshape(len(maps), -1) / _BLOCK)
 
 
 def _weights(residual: Float64, width: float, inside: NDArray[np.bool_]) -> tuple[Float64, Float64]:
@@ -315,7 +330,7 @@ def _stepped(
 
 def identity(drift_px: tuple[float, float] = (0.0, 0.0)) -> Fit:
     """A start: a translation of unknown error."""
-    return Fit(np.eye(2), np.array(drift_px, dtype=np.float64), math.inf, math.inf)
+    return Fit(np.eye(2), np.array(drift_px, dtype=np.float64), math.inf, 0.0, math.inf)
 
 
 def noise_of(image: NDArray[Any]) -> float:

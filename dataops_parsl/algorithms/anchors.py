@@ -66,12 +66,14 @@ class Anchors:
         return [(number - (reach >> j)) * every for j in range(reach.bit_length())]
 
     def stand_ins(self, frame: int) -> list[int]:
-        """Frames that stand in for the nearest reference, in order."""
+        """Frames that stand in for the nearest reference: those beside it, then the frame before `frame`."""
         if frame <= 0:
             return []
+        if self.strategy == "first":
+            return [f for f in range(1, 1 + STAND_INS) if f < frame]
         nearest = self.references(frame)[-1]
         beside = [f for f in range(nearest - 1, nearest - STAND_INS - 1, -1) if f >= 0]
-        return beside or [f for f in range(1, 1 + STAND_INS) if f < frame]
+        return beside if frame - 1 == nearest else [*beside, frame - 1]
 
     def between(self, frame: int) -> list[int]:
         """What is left to compare with when none of the others can be read."""

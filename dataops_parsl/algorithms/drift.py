@@ -62,8 +62,9 @@ class Found(NamedTuple):
     shift : Shift
         :data:`IDENTITY` where a frame has no structure.
     confidence : float
-        Chance that the drift of a point is right to within one pixel, if its error is Gaussian:
-        ``1 - exp(-1 px² / error²)``; 0.0 where a frame has no structure (constant, or too small).
+        Chance that the drift of a point is right to within one pixel: ``1 - (1 + 2 / (n error²))^(-n/2)``
+        with n degrees of freedom (Student's t in two dimensions), fewer where few cells are seen; 0.0
+        where a frame has no structure (constant, or too small).
     error_px : float
         Standard error of the drift of a point, root mean square over the field, px; inf where unknown.
     """
@@ -117,7 +118,8 @@ def estimate(reference: NDArray[Any], moving: NDArray[Any], *, transform: Transf
         again = pair.fit(ants)
         if pair.loss(again, best.width) < pair.loss(best, best.width):
             best = again
-    return Found(_shift(best, transform, bin_px), _confidence(best.error_px * bin_px), best.error_px * bin_px)
+    error_px = best.error_px * bin_px
+    return Found(_shift(best, transform, bin_px), _confidence(error_px, best.freedom), error_px)
 
 
 def detail_px(image: NDArray[Any]) -> float:
@@ -146,8 +148,10 @@ def detail_px(image: NDArray[Any]) -> float:
     return bin_px * math.sqrt(contrast / slope) if contrast > 0 and slope > 0 else math.inf
 
 
-def _confidence(error_px: float) -> float:
-    return -math.expm1(-1 / error_px**2) if error_px > 0 else 1.0
+def _confidence(error_px: float, freedom: float) -> float:
+    if error_px == 0:
+        return 1.0
+    return -math.expm1(-freedom / 2 * math.log1p(2 / (freedom * error_px**2)))
 
 
 def _shift(found: Fit, transform: Transform, bin_px: int) -> Shift:

@@ -59,9 +59,9 @@ class RegisterDenoise(Stage):
     keyframe_every: int = Field(10, ge=1)
     """For the strategy keyframe: frames whose number is a multiple of this are keyframes."""
 
-    min_confidence: float = Field(0.9, ge=0, le=1)
+    min_confidence: float = Field(0.95, ge=0, le=1)
     """Chance that the drift is right to one pixel, below which a frame keeps the drift of the one before and
-    is marked as not valid. 0.9 is a standard error of 0.66 px. It is low where few cells are seen and all of
+    is marked as not valid. 0.95 is a standard error of 0.5 px. It is low where few cells are seen and all of
     them walk: nothing then tells the stage from the cells."""
 
     jump_px: float = Field(10.0, gt=0)

@@ -39,14 +39,6 @@ def error_px(found: Shift, true: tuple[float, float]) -> float:
     return float(np.hypot(found.dy_px - true[0], found.dx_px - true[1]))
 
 
-def mapped(shift: Shift, points: NDArray[np.float64], shape: tuple[int, int]) -> NDArray[np.float64]:
-    """T(p), written out from the definition."""
-    angle = np.radians(shift.angle_deg)
-    turn = np.array([[np.cos(angle), -np.sin(angle)], [np.sin(angle), np.cos(angle)]])
-    centre = (np.array(shape) - 1) / 2
-    return (points - centre) @ turn.T + centre + (shift.dy_px, shift.dx_px)
-
-
 def test_translations_are_found_within_a_tenth_of_a_pixel() -> None:
     reference = scene(256)
     true = [(3.3, -5.7), (0.4, 0.2), (-60.2, 55.5), (10.75, 30.25), (-2.5, 0.0)]
@@ -145,56 +137,6 @@ def test_leaves_no_files(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Non
     assert list(tmp_path.iterdir()) == []
 
 
-def test_compose_chains_the_mappings() -> None:
-    shape = (40, 61)
-    first, then = Shift(3.0, -2.0, 10.0), Shift(-1.5, 7.0, -25.0)
-    points = np.random.default_rng(0).uniform(0, 60, (20, 2))
-    chained = mapped(then, mapped(first, points, shape), shape)
-    assert np.allclose(mapped(compose(first, then), points, shape), chained)
-    assert compose(IDENTITY, then) == then
-    assert compose(Shift(1, 2), Shift(3, 4)) == Shift(4, 6)
-
-
-@pytest.mark.parametrize("shift", [IDENTITY, Shift(2.25, -3.5), Shift(-4, 7), Shift(1.3, 2.1, 12.0)])
-def test_apply_undoes_the_drift(shift: Shift) -> None:
-    shape = (50, 37)
-    rows, columns = np.mgrid[: shape[0], : shape[1]]
-    # A plane: linear interpolation is exact on it.
-    moved = apply((3.0 * rows - 2.0 * columns).astype(np.float64), shift, fill=np.nan)
-    at = mapped(shift, np.stack([rows.ravel(), columns.ravel()], axis=1).astype(float), shape)
-    seen = ((at >= 0) & (at <= np.array(shape) - 1)).all(axis=1).reshape(shape)
-    assert moved.dtype == np.float32
-    assert np.array_equal(valid_mask(shape, shift), seen)
-    assert np.array_equal(np.isfinite(moved), seen)
-    assert np.allclose(moved[seen], (3 * at[:, 0] - 2 * at[:, 1]).reshape(shape)[seen], atol=1e-3)
-
-
-@pytest.mark.parametrize("shift", [IDENTITY, Shift(2.4, -3.6), Shift(0.0, 0.0, 5.0)])
-def test_labels_keep_dtype_and_values(shift: Shift) -> None:
-    labels = np.arange(30 * 30, dtype=np.uint32).reshape(30, 30) + 4_000_000_000
-    moved = apply(labels, shift, order=0)
-    assert moved.dtype == np.uint32
-    assert moved is not labels
-    seen = valid_mask(labels.shape, shift)
-    assert not moved[~seen].any()
-    assert np.isin(moved[seen], labels).all()
-    if shift.angle_deg == 0:
-        assert moved[10, 10] == labels[10 + round(shift.dy_px), 10 + round(shift.dx_px)]
-
-
-def test_nothing_is_left_after_a_huge_shift() -> None:
-    assert not valid_mask((10, 10), Shift(50, 0)).any()
-    assert np.isnan(apply(np.ones((10, 10)), Shift(0, -50), fill=np.nan)).all()
-    assert apply(np.ones((1, 1)), Shift(0.5, 0), fill=3)[0, 0] == 3
-
-
-def test_whole_shifts_do_not_spread_nan() -> None:
-    image = np.ones((6, 6))
-    image[2, 2] = np.nan
-    moved = apply(image, Shift(1, 1))
-    assert np.argwhere(np.isnan(moved)).tolist() == [[1, 1]]
-
-
 def test_axes_survive_the_way_through_ants() -> None:
     image = np.arange(12, dtype=np.float32).reshape(3, 4)
     assert np.array_equal(from_ants(to_ants(image)), image)
@@ -210,12 +152,3 @@ def test_real_stack_agrees_with_stackreg(test_data: Path) -> None:
         seen &= (before_them > 0) & (after_them > 0)
         ours = np.corrcoef(apply(after, shift)[seen], before[seen])[0, 1]
         assert ours > np.corrcoef(after_them[seen].astype(float), before_them[seen])[0, 1] - 0.01
-
-
-def test_forward_says_where_a_point_is_seen() -> None:
-    shape, shift = (41, 61), Shift(2.5, -3.0, 7.0)
-    y, x = forward(np.array([24.0]), np.array([20.0]), shift, shape)
-    yy, xx = np.mgrid[: shape[0], : shape[1]]
-    seen = np.exp(-((yy - y[0]) ** 2 + (xx - x[0]) ** 2) / 8).astype(np.float32)
-    at_rest = apply(seen, shift, order=1)
-    assert np.unravel_index(np.argmax(at_rest), shape) == (24, 20)
