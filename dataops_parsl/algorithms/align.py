@@ -260,7 +260,8 @@ class Pair:
         residual = seen.values - gain * self.values
         weights, bend = _weights(residual, width, seen.inside)
         slopes = self.slopes
-        theirs = np.einsum("an,pan->pn", matrix.T @ seen.gradient, self.modes)
+        gradient = matrix.T @ seen.gradient
+        theirs = np.einsum("an,pan->pn", gradient, self.modes)
         bread = (slopes * bend) @ theirs.T
         bread = (bread + bread.T) / 2
         if not np.linalg.eigvalsh(bread)[0] > 0:
@@ -269,7 +270,8 @@ class Pair:
         field = np.einsum("pan,qan->pq", self.modes, self.modes) / self.modes.shape[2]
         n = _TILES
         maps = np.array([np.bincount(self.tile, part, n * n) for part in slopes * (weights * residual)])
-        share = np.bincount(self.tile, weights * np.sum(self.gradient**2, axis=0), n * n)
+        # What both frames show, not the slopes of their noise, is what the drift is known by.
+        share = np.bincount(self.tile, weights * np.sum(self.gradient * gradient, axis=0), n * n)
         pulls, shares = _blocks(maps), _blocks(share[None])
         parts = float(share.sum() ** 2 / np.sum(shares**2)) if share.any() else 0.0
         free = parts - len(slopes) / 2

@@ -71,9 +71,9 @@ class Anchors:
             return []
         if self.strategy == "first":
             return [f for f in range(1, 1 + STAND_INS) if f < frame]
-        nearest = self.references(frame)[-1]
-        beside = [f for f in range(nearest - 1, nearest - STAND_INS - 1, -1) if f >= 0]
-        return beside if frame - 1 == nearest else [*beside, frame - 1]
+        *farther, nearest = self.references(frame)
+        beside = [*range(nearest - 1, nearest - STAND_INS - 1, -1), frame - 1]
+        return [f for f in dict.fromkeys(beside) if f >= 0 and f not in (*farther, nearest)]
 
     def between(self, frame: int) -> list[int]:
         """What is left to compare with when none of the others can be read."""

@@ -22,6 +22,7 @@ os.environ.update(
 
 import importlib
 import importlib.util
+import itertools
 import tempfile
 import time
 from collections.abc import Iterator
@@ -34,8 +35,11 @@ from numpy.typing import NDArray
 
 from dataops_parsl.algorithms import drift
 from dataops_parsl.algorithms.align import Transform
+from dataops_parsl.algorithms.anchors import Strategy
 from dataops_parsl.algorithms.ants_binding import ants, quiet, to_ants
 from dataops_parsl.algorithms.shift import IDENTITY, Shift, compose, forward
+from dataops_parsl.stages.register_denoise import RegisterDenoise
+from tests.bench.long_film import LongFilm, end_errors_px
 from tests.bench.measure import Row, row
 
 Image = NDArray[Any]
@@ -50,6 +54,7 @@ REPEATS = {512: 6, 1024: 4, 2048: 2}
 MOVING_FRAC, STEP_PX = 0.7, 12.0
 MEDIAN_PX, LARGEST_PX, MOVING_PX, FASTER = 0.1, 0.5, 0.5, 8.0
 ANTS = {"translation": "Translation", "rigid": "Rigid", "affine": "Affine"}
+STRATEGIES: tuple[Strategy, Strategy] = ("keyframe", "previous")
 ARM_PX = 1000.0
 PC12 = "pc12_register"
 
@@ -70,14 +75,16 @@ def frame(side_px: int, drifted: Shift, layout: int, seed: int, moving_frac: flo
     moves = plan.random(n) < moving_frac
     places = places + moves[:, None] * rng.normal(0, STEP_PX, places.shape)
     seen = forward(places[:, 0], places[:, 1], drifted, (side_px, side_px))
-    image = np.full((side_px, side_px), 60.0)
+    image, back = np.full((side_px, side_px), 60.0), np.linalg.inv(drifted.matrix)
     for y, x, peak, radius in zip(*seen, peaks, radii, strict=True):
         half = int(4 * radius) + 1
         rows = np.arange(max(0, int(y) - half), min(side_px, int(y) + half + 1))
         columns = np.arange(max(0, int(x) - half), min(side_px, int(x) + half + 1))
         if len(rows) and len(columns):
-            down, right = (np.exp(-((at - c) ** 2) / (2 * radius**2)) for at, c in ((rows, y), (columns, x)))
-            image[rows[0] : rows[-1] + 1, columns[0] : columns[-1] + 1] += peak * np.outer(down, right)
+            down, right = rows[:, None] - y, columns[None, :] - x
+            apart = [row_of[0] * down + row_of[1] * right for row_of in back]
+            shape = np.exp(-(apart[0] ** 2 + apart[1] ** 2) / (2 * radius**2))
+            image[rows[0] : rows[-1] + 1, columns[0] : columns[-1] + 1] += peak * shape
     return np.maximum(0, rng.poisson(image) + rng.normal(0, 3, image.shape)).round().astype(np.uint16)
 
 
@@ -90,7 +97,7 @@ def by_ants(reference: Image, moving: Image, transform: Transform) -> Shift:
         )
         affine = ants().read_transform(found["fwdtransforms"][0])
     centre = (np.array(reference.shape) - 1) / 2
-    points = (centre, centre + (ARM_PX, 0), centre + (0, ARM_PX))
+    points = centre + np.array([(0, 0), (ARM_PX, 0), (0, ARM_PX)])
     at, *arms = (np.array(affine.apply_to_point(tuple(map(float, point)))) for point in points)
     return Shift.of(np.stack([(arm - at) / ARM_PX for arm in arms], axis=1), at - centre)
 
@@ -133,6 +140,27 @@ def rows() -> Iterator[Row]:
             yield from _still(side_px, transform, films)
             yield _moving(side_px, transform, films)
     yield from pc12()
+    yield from _long()
+
+
+def _long() -> Iterator[Row]:
+    """Keyframes chained by growing distances, against each with the one before."""
+    for words, renewed in (("cells stay", False), ("cells live 50 to 250 keyframes", True)):
+        film = LongFilm(renewed=renewed)
+        tree, chain = (
+            end_errors_px(film, RegisterDenoise(channel="gfp", strategy=strategy, keyframe_every=1))
+            for strategy in STRATEGIES
+        )
+        yield row(
+            f"864 keyframes (8,640 frames), {words}: largest error",
+            tree[1],
+            chain[1],
+            unit="px",
+            bar="<= one by one",
+            met=tree[1] <= chain[1],
+            note=f"median {tree[0]:.2g}, one by one {chain[0]:.2g}; last frame states {tree[2]:.2g}, "
+            f"{chain[2]:.2g}; not registered {tree[3]}, {chain[3]}",
+        )
 
 
 def _still(side_px: int, transform: Transform, films: int) -> Iterator[Row]:
@@ -187,7 +215,7 @@ def pc12() -> Iterator[Row]:
         distances = []
         for method in (by_us, by_ants):
             found = [IDENTITY]
-            for before, after in zip(film[:-1], film[1:], strict=True):
+            for before, after in itertools.pairwise(film):
                 found.append(compose(found[-1], method(before, after, transform)))
             apart = [errors_px(a, b, shape, n=2) for a, b in zip(found[1:], turboreg[1:], strict=True)]
             distances.append(float(np.mean(apart)))
