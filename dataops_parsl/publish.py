@@ -96,7 +96,7 @@ def notes(plan: Plan, tables: Mapping[str, pa.Table]) -> list[str]:
     if "cells" in tables and "population" in tables["cells"].column_names:
         found = set(tables["cells"]["population"].unique().to_pylist())
         out += [f"no {p} was found in any frame" for p in plan.populations if p not in found]
-    out += _registration(tables["frames"]) if "frames" in tables else []
+    out += registration_notes(tables["frames"]) if "frames" in tables else []
     for row in tables["thresholds"].to_pylist() if "thresholds" in tables else []:
         if row["threshold"] is None:
             out.append(row["source"])
@@ -109,7 +109,7 @@ _EVENTS = {"jump": "the stage jumped", "refocused": "the focus changed"}
 _MOST_NAMED = 5
 
 
-def _registration(frames: pa.Table) -> list[str]:
+def registration_notes(frames: pa.Table) -> list[str]:
     """Jumps, changes of focus and frames that could not be registered, a line a position and kind."""
     out = []
     rows = frames.select(["position_id", "frame", "valid", "reason", "confidence", *_EVENTS]).to_pylist()

@@ -43,7 +43,7 @@ class Charts(Stage):
     """Draw the figures of a run."""
 
     name: ClassVar[str] = "charts"
-    version: ClassVar[int] = 1
+    version: ClassVar[int] = 2
 
     trace_before_min: float = Field(60.0, gt=0)
     """Traces of dying targets start so long before death."""

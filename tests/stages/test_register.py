@@ -8,6 +8,7 @@ from functools import cache
 from typing import Any
 
 import numpy as np
+import pyarrow as pa
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
@@ -18,6 +19,7 @@ from dataops_parsl.algorithms.align import Transform
 from dataops_parsl.algorithms.anchors import Strategy
 from dataops_parsl.algorithms.shift import IDENTITY, NAMES, Shift, forward
 from dataops_parsl.film import Film
+from dataops_parsl.publish import registration_notes
 from dataops_parsl.stages.measure import Measure
 from dataops_parsl.stages.register_denoise import RegisterDenoise
 from dataops_parsl.stages.register_tables import SHIFTS, TRANSFORMS, shift_at
@@ -185,6 +187,23 @@ def test_frames_without_structure(shape: tuple[int, int]) -> None:
     rows = registered(RegisterDenoise(), {f: np.full(shape, 9, np.uint16) for f in range(3)})
     assert [row["valid"] for row in rows] == [True, False, False]
     assert all(shift_of(row) == IDENTITY and row["detail_px"] is None for row in rows)
+
+
+def test_the_run_tells_of_what_happened() -> None:
+    rows = {
+        "position_id": ["a"] * 8 + ["b"] * 2,
+        "frame": [*range(8), 0, 1],
+        "valid": [True, *[False] * 7, True, False],
+        "reason": [None] * 9 + ["excluded: out of focus"],
+        "confidence": [1.0, *[0.1] * 7, 1.0, None],
+        "jump": [False, True, *[False] * 8],
+        "refocused": [*[False] * 8, False, None],
+    }
+    assert registration_notes(pa.table(rows)) == [
+        "a: 7 of 8 frames could not be registered and keep the drift of the frame before "
+        "(frame 1, 2, 3, 4, 5 and 2 more; the table frames says why)",
+        "a: the stage jumped at frame 1",
+    ]
 
 
 def test_one_frame_and_none() -> None:
