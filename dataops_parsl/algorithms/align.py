@@ -275,9 +275,8 @@ class Pair:
         n = _TILES
         maps = np.array([np.bincount(self.tile, part, n * n) for part in slopes * (weights * residual)])
         # What both frames show, not the slopes of their noise, is what the drift is known by.
-        share = np.bincount(self.tile, weights * np.sum(self.gradient * gradient, axis=0), n * n).astype(
-            float
-        )
+        common = weights * np.sum(self.gradient * gradient, axis=0)
+        share = np.bincount(self.tile, common, n * n).astype(np.float64)
         pulls, shares = _blocks(maps), _blocks(share[None])
         parts = float(share.sum() ** 2 / np.sum(shares**2)) if share.any() else 0.0
         free = parts - len(slopes) / 2
