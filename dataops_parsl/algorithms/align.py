@@ -7,11 +7,7 @@ generously, then down to the noise (graduated non-convexity, Black & Rangarajan 
 
 How wide is right depends on the film. Where some cells lie still, the narrow one finds them and forgets the
 others; where every cell wanders a little, the mean of all is best. So each result carries its standard
-error, and the one with the smallest is taken. The error is the sandwich of Huber (1967) over independent
-parts of the frame (Liang & Zeger 1986): tiles of the field, each with its own pull on the drift, which add
-up to nothing; how much they differ says how well the drift is known. Its bread is the slope of that pull,
-found from the gradients of *both* frames, which are unrelated where cells went elsewhere: so a film whose
-cells all walk away shows a large error, however well they seem to overlap.
+error (:mod:`.certainty`), and the one with the smallest is taken.
 """
 
 from __future__ import annotations
@@ -23,6 +19,8 @@ from typing import Any, Literal, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
+
+from dataops_parsl.algorithms.certainty import standard_error, tiles
 
 Transform = Literal["translation", "rigid", "affine"]
 Float32 = NDArray[np.float32]
@@ -37,7 +35,6 @@ _TUKEY = 4.685  # 95 % efficient where nothing moves by itself
 _MODEL_FRAC = 0.03  # of the contrast: what two aligned frames may differ by beside noise
 _ITERATIONS = 4
 _STILL_PX = 0.01
-_TILES, _BLOCK = 16, 4  # tiles a side; blocks of 4 x 4, at every offset, are the independent parts
 _BETTER_FRAC = 0.7  # a narrower width must promise this much less error
 _LEAST_PIXELS = 64
 _COARSE_SIDE_PX = 48
@@ -179,10 +176,8 @@ class Pair:
 
     @cached_property
     def tile(self) -> NDArray[np.int64]:
-        """Number of the tile of each pixel, of `_TILES` a side."""
-        size = np.array(self.moved.shape)[:, None]
-        at = ((self.places + (size - 1) / 2) * _TILES // size).astype(np.int64)
-        return np.asarray(at[0] * _TILES + at[1])
+        """Number of the tile of each pixel."""
+        return tiles(self.places, self.moved.shape)
 
     def fit(self, start: Fit) -> Fit:
         """Refine `start` at this level; the width with the smallest error is taken."""
@@ -259,44 +254,20 @@ class Pair:
         return _Seen(top + down * (bottom - top), gradient, inside)
 
     def _error(self, matrix: Float64, drift: Float64, gain: float, width: float) -> tuple[float, float]:
-        """Standard error of a point's drift at this level, see the module's docstring; and its freedom."""
+        """Standard error of a point's drift at this level, and its freedom."""
         seen = self._look(matrix, drift)
         residual = seen.values - gain * self.values
         weights, bend = _weights(residual, width, seen.inside)
-        slopes = self.slopes
         gradient = matrix.T @ seen.gradient
-        theirs = np.einsum("an,pan->pn", gradient, self.modes)
-        bread = (slopes * bend) @ theirs.T
-        bread = (bread + bread.T) / 2
-        if not np.linalg.eigvalsh(bread)[0] > 0:
-            return math.inf, 0.0
-        turned = np.linalg.inv(bread)
-        field = np.einsum("pan,qan->pq", self.modes, self.modes) / self.modes.shape[2]
-        n = _TILES
-        maps = np.array([np.bincount(self.tile, part, n * n) for part in slopes * (weights * residual)])
-        # What both frames show, not the slopes of their noise, is what the drift is known by.
-        common = weights * np.sum(self.gradient * gradient, axis=0)
-        share = np.bincount(self.tile, common, n * n).astype(np.float64)
-        pulls, shares = _blocks(maps), _blocks(share[None])
-        parts = float(share.sum() ** 2 / np.sum(shares**2)) if share.any() else 0.0
-        free = parts - len(slopes) / 2
-        if free <= 0:
-            return math.inf, 0.0
-        spread = turned @ (pulls @ pulls.T) @ turned * (parts / free)
-        return math.sqrt(float(np.sum(spread * field))), free
-
-
-def _blocks(maps: Float64) -> Float64:
-    """Sums of maps (k, tiles) over all blocks of tiles, at every offset; (k, blocks).
-
-    Scaled so that the sum over blocks of the square of independent tiles is that over the tiles.
-    """
-    grids = maps.reshape(-1, _TILES, _TILES)
-    edge = _BLOCK - 1
-    cumulated = np.pad(grids, ((0, 0), (edge + 1, edge), (edge + 1, edge))).cumsum(axis=1).cumsum(axis=2)
-    sums = cumulated[:, _BLOCK:] - cumulated[:, :-_BLOCK]
-    sums = sums[:, :, _BLOCK:] - sums[:, :, :-_BLOCK]
-    return np.asarray(sums.reshape(len(maps), -1) / _BLOCK)
+        return standard_error(
+            slopes=self.slopes,
+            theirs=np.einsum("an,pan->pn", gradient, self.modes),
+            bend=bend,
+            pull=weights * residual,
+            common=weights * np.sum(self.gradient * gradient, axis=0),
+            modes=self.modes,
+            tile=self.tile,
+        )
 
 
 def _weights(residual: Float64, width: float, inside: NDArray[np.bool_]) -> tuple[Float64, Float64]:
