@@ -94,12 +94,41 @@ def notes(plan: Plan, tables: Mapping[str, pa.Table]) -> list[str]:
     if "cells" in tables and "population" in tables["cells"].column_names:
         found = set(tables["cells"]["population"].unique().to_pylist())
         out += [f"no {p} was found in any frame" for p in plan.populations if p not in found]
+    out += registration_notes(tables["frames"]) if "frames" in tables else []
     for row in tables["thresholds"].to_pylist() if "thresholds" in tables else []:
         if row["threshold"] is None:
             out.append(row["source"])
         if row["warning"]:
             out.append(row["warning"])
     return out + (_single_replicates(tables["summary"]) if "summary" in tables else [])
+
+
+_EVENTS = {"jump": "the stage jumped", "refocused": "the focus changed"}
+_MOST_NAMED = 5
+
+
+def registration_notes(frames: pa.Table) -> list[str]:
+    """Jumps, changes of focus and frames that could not be registered, a line a position and kind."""
+    out = []
+    rows = frames.select(["position_id", "frame", "valid", "reason", "confidence", *_EVENTS]).to_pylist()
+    for position in dict.fromkeys(row["position_id"] for row in rows):
+        own = [row for row in rows if row["position_id"] == position]
+        # Excluded and failed frames have no confidence and are told of elsewhere.
+        lost = [row["frame"] for row in own if not row["valid"] and row["confidence"] is not None]
+        if lost:
+            out.append(
+                f"{position}: {len(lost)} of {len(own)} frames could not be registered and keep the drift of "
+                f"the frame before ({_named(lost)}; the table frames says why)"
+            )
+        for name, words in _EVENTS.items():
+            if at := [row["frame"] for row in own if row[name]]:
+                out.append(f"{position}: {words} at {_named(at)}")
+    return out
+
+
+def _named(frames: list[int]) -> str:
+    more = f" and {len(frames) - _MOST_NAMED} more" if len(frames) > _MOST_NAMED else ""
+    return f"frame {', '.join(map(str, frames[:_MOST_NAMED]))}{more}"
 
 
 def _single_replicates(summary: pa.Table) -> list[str]:

@@ -1,9 +1,8 @@
-"""Drift between two frames, found in two steps.
+"""Drift between two frames: found, refined, judged, and how sure it is.
 
-Phase correlation (Kuglin & Hines 1975; the peak refined by a parabola) gives the start, and a few iterations
-of ANTs (Avants et al. 2011, with the mutual information of Mattes et al. 2003) refine it. The mutual
-information, rather than a sum of squares, and only where the frames look alike already: with 70 % of the
-cells moving by themselves that errs by a tenth of a pixel where squares err by one.
+Phase correlation (Kuglin & Hines 1975; the peak refined by a parabola) gives the start, :mod:`.align`
+refines it far below a pixel and says how large its error is, and ANTs (:mod:`.judge`) is asked whether it
+would rather be elsewhere. Where the frames look more alike at ANTs' answer, they are refined from there.
 
 What a :class:`Shift` means, and how to chain and undo it, stands in :mod:`.shift`, given on from here.
 """
@@ -11,40 +10,76 @@ What a :class:`Shift` means, and how to chain and undo it, stands in :mod:`.shif
 from __future__ import annotations
 
 import math
-import tempfile
-from pathlib import Path
-from typing import Any, Literal
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 from scipy import fft, ndimage
 
-from dataops_parsl.algorithms.ants_binding import ants, quiet, to_ants
-from dataops_parsl.algorithms.shift import IDENTITY, Shift, apply, compose, inside, rotation, valid_mask
+from dataops_parsl.algorithms import align
+from dataops_parsl.algorithms.align import Fit, Float32, Transform
+from dataops_parsl.algorithms.judge import judged
+from dataops_parsl.algorithms.shift import (
+    IDENTITY,
+    NAMES,
+    Shift,
+    apply,
+    compose,
+    inside,
+    invert,
+    valid_mask,
+)
 
-__all__ = ["IDENTITY", "Shift", "Transform", "apply", "compose", "estimate", "valid_mask"]
+__all__ = [
+    "IDENTITY",
+    "NAMES",
+    "Found",
+    "Shift",
+    "Transform",
+    "apply",
+    "compose",
+    "estimate",
+    "invert",
+    "valid_mask",
+]
 
-Transform = Literal["translation", "rigid"]
-Float32 = NDArray[np.float32]
 Window = tuple[slice, slice]
 
 _WORK_SIDE_PX = 1024  # longer frames are binned to this: the shift is sub-pixel there as well
 _MAX_SHIFT_FRAC = 0.4  # of the side; what is left to compare is too little beyond
 _SMOOTH_PX = 1.0
-_SAMPLES = 16_384  # pixels at which ANTs compares
 _CANDIDATES = 4  # peaks of each correlation surface that are tried
 _LOW_PASS_PX = 1.5
 _WHITE_FLOOR = 0.1  # of the mean magnitude: emptier frequencies are not blown up
 _MIN_SIDE_PX = 16
-_AGREE_WINDOW_PX = 17
-_AGREE_CORRELATION = 0.7
-_KEEP_FRAC = 0.95  # ANTs diverged if less of the start's correlation is left
-_MIN_AGREE_FRAC = 0.02  # with less to go by, ANTs sees the whole window
+# Of the side. Narrower, it follows the cells, and at the border not as they move: an error of 0.1 px.
+_BACKGROUND_FRAC = 1 / 3
 
 
-def estimate(
-    reference: NDArray[Any], moving: NDArray[Any], *, transform: Transform = "translation"
-) -> tuple[Shift, float]:
+class Found(NamedTuple):
+    """What two frames say of the drift between them.
+
+    Attributes
+    ----------
+    shift : Shift
+        :data:`IDENTITY` where a frame has no structure.
+    confidence : float
+        Chance that the drift of a point is right to within one pixel: ``1 - (1 + 2 / (n error²))^(-n/2)``
+        with n degrees of freedom (Student's t in two dimensions), fewer where few cells are seen; 0.0
+        where a frame has no structure (constant, or too small).
+    error_px : float
+        Standard error of the drift of a point, root mean square over the field, px; inf where unknown.
+    """
+
+    shift: Shift
+    confidence: float
+    error_px: float
+
+
+NOTHING = Found(IDENTITY, 0.0, math.inf)
+
+
+def estimate(reference: NDArray[Any], moving: NDArray[Any], *, transform: Transform = "translation") -> Found:
     """Find the drift of `moving` against `reference`.
 
     Bit-repeatable on one thread. Frames whose longer side exceeds 1024 px are binned first.
@@ -53,17 +88,13 @@ def estimate(
     ----------
     reference, moving : (Y, X) array
         Counts of the same channel, of equal shape, finite.
-    transform : {"translation", "rigid"}
-        Rigid adds a rotation about the centre; the start is a translation all the same, so angles up to
-        about 3 degrees are found.
+    transform : {"translation", "rigid", "affine"}
+        Rigid adds a rotation about the centre, affine stretch and shear as well. The start is a translation
+        all the same, so angles up to about 3 degrees and stretches up to about 4 % are found.
 
     Returns
     -------
-    shift : Shift
-        :data:`IDENTITY` where a frame has no structure.
-    confidence : float
-        Zero-normalized cross-correlation of the aligned frames over their overlap, smoothed and with the
-        background flattened, clipped to 0..1; 0.0 where a frame has no structure (constant, or too small).
+    Found
 
     Raises
     ------
@@ -72,27 +103,70 @@ def estimate(
     """
     if reference.ndim != 2 or reference.shape != moving.shape:
         raise ValueError(f"expected two (Y, X) frames of one shape, got {reference.shape} and {moving.shape}")
-    if transform not in ("translation", "rigid"):
-        raise ValueError(f"transform must be 'translation' or 'rigid', got {transform!r}")
+    if transform not in align.N_PARAMETERS:
+        raise ValueError(f"transform must be one of {', '.join(align.N_PARAMETERS)}, got {transform!r}")
     bin_px = math.ceil(max(reference.shape) / _WORK_SIDE_PX)
-    fixed, moved = _prepare(reference, bin_px), _prepare(moving, bin_px)
+    (fixed, noise), (moved, other_noise) = (_prepare(image, bin_px) for image in (reference, moving))
     if min(fixed.shape) < _MIN_SIDE_PX or not fixed.any() or not moved.any():
-        return IDENTITY, 0.0
-    start, start_score = _start(fixed, moved)
-    shift, score = start, start_score
-    refined = _refine(fixed, moved, start, transform)
-    if refined is not None:
-        refined_score = _score(fixed, moved, refined)
-        # Cells that moved by themselves make the correlation prefer a shift that errs towards theirs.
-        if refined_score >= _KEEP_FRAC * start_score:
-            shift, score = refined, refined_score
-    if score <= 0:
-        return IDENTITY, 0.0
-    return Shift(shift.dy_px * bin_px, shift.dx_px * bin_px, shift.angle_deg), min(score, 1.0)
+        return NOTHING
+    start, _ = _start(fixed, moved)
+    noise = max(noise, other_noise)
+    first = align.identity((start.dy_px, start.dx_px))
+    best, pair = align.fit(fixed, moved, first, transform, noise)
+    if pair is None or not math.isfinite(best.error_px):
+        return NOTHING
+    ants = judged(fixed, moved, best, transform)
+    if pair.loss(ants, best.width) < pair.loss(best, best.width):
+        again = pair.fit(ants)
+        if math.isfinite(again.error_px) and pair.loss(again, best.width) < pair.loss(best, best.width):
+            best = again
+    error_px = best.error_px * bin_px
+    return Found(_shift(best, transform, bin_px), _confidence(error_px, best.freedom), error_px)
 
 
-def _prepare(image: NDArray[Any], bin_px: int) -> Float32:
-    """Bin, stabilize the variance of counts, smooth lightly, and take the slow background away."""
+def detail_px(image: NDArray[Any]) -> float:
+    """Size of the finest structure of a frame: its contrast over its mean slope, what noise adds taken off.
+
+    Parameters
+    ----------
+    image : (Y, X) array
+        Counts, finite.
+
+    Returns
+    -------
+    float
+        px; about the radius of small sharp cells. It grows when the focus is lost; inf where there is no
+        structure beyond noise.
+    """
+    bin_px = math.ceil(max(1, *image.shape) / _WORK_SIDE_PX)
+    flat, noise = _prepare(image, bin_px)
+    if not flat.any():
+        return math.inf
+    down, right = np.gradient(flat)
+    # White noise after a Gaussian of 1 px: its variance, and as much again in both slopes together.
+    from_noise = noise**2 / (4 * math.pi * _SMOOTH_PX**2)
+    contrast = float(np.mean(flat**2)) - from_noise
+    slope = float(np.mean(down**2 + right**2)) - from_noise / _SMOOTH_PX**2
+    return bin_px * math.sqrt(contrast / slope) if contrast > 0 and slope > 0 else math.inf
+
+
+def _confidence(error_px: float, freedom: float) -> float:
+    if error_px == 0:
+        return 1.0
+    return -math.expm1(-freedom / 2 * math.log1p(2 / (freedom * error_px**2)))
+
+
+def _shift(found: Fit, transform: Transform, bin_px: int) -> Shift:
+    dy, dx = (float(part) * bin_px for part in found.drift_px)
+    if transform == "translation":
+        return Shift(dy, dx)
+    if transform == "rigid":
+        return Shift(dy, dx, math.degrees(math.atan2(found.matrix[1, 0], found.matrix[0, 0])))
+    return Shift.of(found.matrix, np.array([dy, dx]))
+
+
+def _prepare(image: NDArray[Any], bin_px: int) -> tuple[Float32, float]:
+    """Bin, stabilize the variance of counts, smooth lightly, take the slow background away; and the noise."""
     work = image.astype(np.float32)
     if not np.isfinite(work).all():
         raise ValueError("a frame holds NaN or infinite pixels: fill them, or register another channel")
@@ -100,12 +174,13 @@ def _prepare(image: NDArray[Any], bin_px: int) -> Float32:
         y, x = (n // bin_px for n in work.shape)
         work = work[: y * bin_px, : x * bin_px].reshape(y, bin_px, x, bin_px).mean(axis=(1, 3))
     if min(work.shape) < _MIN_SIDE_PX or np.ptp(work) == 0:
-        return np.zeros(work.shape, dtype=np.float32)
+        return np.zeros(work.shape, dtype=np.float32), 0.0
     work = np.sqrt(work - work.min())
+    noise = align.noise_of(work)
     work = ndimage.gaussian_filter(work, _SMOOTH_PX)
-    window = max(5, min(work.shape) // 8)
+    window = max(5, int(_BACKGROUND_FRAC * min(work.shape)))
     slow = ndimage.uniform_filter(ndimage.uniform_filter(work, window), window)
-    return np.asarray(work - slow, dtype=np.float32)
+    return np.asarray(work - slow, dtype=np.float32), noise
 
 
 def _zncc(one: Float32, other: Float32) -> float:
@@ -178,56 +253,3 @@ def _vertex(values: Float32) -> float:
     before, at, after = (float(value) for value in values)
     bend = before - 2 * at + after
     return 0.0 if bend >= 0 else min(0.5, max(-0.5, (before - after) / (2 * bend)))
-
-
-def _agreement(fixed: Float32, moved: Float32) -> NDArray[np.bool_]:
-    """Where both frames look alike already: cells that moved by themselves must not pull at the drift."""
-
-    def local(values: Float32) -> Float32:
-        return np.asarray(ndimage.uniform_filter(values, _AGREE_WINDOW_PX))
-
-    fixed_mean, moved_mean = local(fixed), local(moved)
-    covariance = local(fixed * moved) - fixed_mean * moved_mean
-    variances = (local(fixed * fixed) - fixed_mean**2) * (local(moved * moved) - moved_mean**2)
-    alike = covariance > _AGREE_CORRELATION * np.sqrt(np.maximum(variances, 0))
-    if np.count_nonzero(alike) < _MIN_AGREE_FRAC * alike.size:
-        return np.ones(alike.shape, dtype=np.bool_)
-    return np.asarray(alike)
-
-
-def _refine(fixed: Float32, moved: Float32, start: Shift, transform: Transform) -> Shift | None:
-    """Let ANTs improve `start` on the window that both frames show; None where it cannot."""
-    whole = (round(start.dy_px), round(start.dx_px))
-    here, there = _overlap(fixed.shape, *whole)
-    first = np.array([here[0].start, here[1].start], dtype=float)
-    window = fixed[here]
-    half = (np.array(window.shape) - 1) / 2
-    # With the origin of space in the window's middle, ANTs' identity start turns about that middle.
-    origin = (-float(half[0]), -float(half[1]))
-    mask = _agreement(window, moved[there])
-    library = ants()
-    with tempfile.TemporaryDirectory(prefix="drift-") as folder, quiet():
-        found = library.registration(
-            to_ants(window, origin),
-            to_ants(moved[there], origin),
-            type_of_transform="Translation" if transform == "translation" else "Rigid",
-            initial_transform="Identity",
-            outprefix=str(Path(folder) / "t_"),
-            aff_metric="mattes",
-            aff_sampling=32,
-            aff_random_sampling_rate=min(1.0, _SAMPLES / window.size),
-            aff_iterations=(10, 5),
-            aff_shrink_factors=(2, 1),
-            aff_smoothing_sigmas=(2, 0),
-            mask=to_ants(mask, origin),
-            mask_all_stages=True,
-        )
-        affine = library.read_transform(found["fwdtransforms"][0])
-        at = np.array(affine.apply_to_point((0.0, 0.0)))
-        arm = np.array(affine.apply_to_point((1000.0, 0.0))) - at
-    angle_deg = 0.0 if transform == "translation" else math.degrees(math.atan2(arm[1], arm[0]))
-    # ANTs turns q = p - first - half into R q + at, in the moved window, which begins at first + whole.
-    centre = (np.array(fixed.shape) - 1) / 2
-    middle = first + half
-    drift = middle + at + whole - centre + rotation(angle_deg) @ (centre - middle)
-    return Shift(float(drift[0]), float(drift[1]), angle_deg)

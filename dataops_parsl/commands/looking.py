@@ -24,7 +24,8 @@ from dataops_parsl.stages.death_rules import Rule
 from dataops_parsl.stages.killing import Killing
 from dataops_parsl.stages.killing_tables import THRESHOLDS
 from dataops_parsl.stages.measure import OBJECTS, Measure
-from dataops_parsl.stages.register_denoise import SHIFTS, TRANSFORMS, RegisterDenoise
+from dataops_parsl.stages.register_denoise import RegisterDenoise
+from dataops_parsl.stages.register_tables import SHIFTS, TRANSFORMS
 from dataops_parsl.stages.trackmate import Trackmate
 from dataops_parsl.tables import Rows
 

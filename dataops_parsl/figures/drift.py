@@ -27,14 +27,19 @@ from dataops_parsl.figures.base import (
     time_unit,
 )
 
+_EVENTS = {"jump": ("--", "jump of the stage"), "refocused": (":", "focus changed")}
+
 
 def drift(frames: Mapping[str, Series], pixel_size_um: tuple[float, float] | None = None) -> Figure:
     """Drift and confidence over time, one row a position; frames that are not valid lie on grey.
 
+    A jump of the stage is a dashed line, a change of focus a dotted one.
+
     Parameters
     ----------
     frames : mapping of position to columns
-        `time_s`, `dy_px`, `dx_px` (n,), and where known `confidence` (0 to 1) and `valid`. NaN is a gap.
+        `time_s`, `dy_px`, `dx_px` (n,), and where known `confidence` (0 to 1), `valid`, `jump` and
+        `refocused`. NaN is a gap.
     pixel_size_um : (y, x) float, optional
         Given, the drift is drawn in µm, else in px.
     """
@@ -46,6 +51,7 @@ def drift(frames: Mapping[str, Series], pixel_size_um: tuple[float, float] | Non
             say(axes[0, 0], "no position")
             return made
         per_unit, time_label = time_unit(longest_s(frames))
+        happened: set[str] = set()
         scale, unit = (pixel_size_um, "µm") if pixel_size_um else ((1.0, 1.0), "px")
         for (left, right), (name, series) in zip(axes, frames.items(), strict=True):
             time = column(series, "time_s") / per_unit
@@ -56,6 +62,7 @@ def drift(frames: Mapping[str, Series], pixel_size_um: tuple[float, float] | Non
             left.set_ylabel(f"drift ({unit})")
             _confidence(right, time, series)
             _shade_invalid((left, right), time, series)
+            happened |= {name for name in _EVENTS if _mark(left, time, series, name)}
         low, high = axes[0, 0].get_ylim()
         axes[0, 0].set_ylim(min(low, -1), max(high, 1))
         times = np.concatenate([column(series, "time_s") / per_unit for series in frames.values()])
@@ -66,8 +73,21 @@ def drift(frames: Mapping[str, Series], pixel_size_um: tuple[float, float] | Non
             Line2D([], [], color=ORANGE, label="dx (right)"),
             Patch(color=PALE, label="frame not valid"),
         ]
-        made.legend(handles=keys, loc="outside lower center", ncols=3, handlelength=1.6)
+        keys += [
+            Line2D([], [], color=GREY, linestyle=line, label=words)
+            for name, (line, words) in _EVENTS.items()
+            if name in happened
+        ]
+        made.legend(handles=keys, loc="outside lower center", ncols=len(keys), handlelength=1.6)
         return made
+
+
+def _mark(axes: Axes, time: Floats, series: Series, name: str) -> bool:
+    """A line at each frame where it happened; whether it did."""
+    moments = time[np.asarray(series[name], dtype=np.bool_)] if name in series else time[:0]
+    for moment in moments:
+        axes.axvline(moment, color=GREY, linestyle=_EVENTS[name][0], linewidth=1, zorder=1)
+    return bool(len(moments))
 
 
 def _confidence(axes: Axes, time: Floats, series: Series) -> None:

@@ -14,7 +14,7 @@ from dataops_parsl.algorithms import drift, exclusion, watershed
 from dataops_parsl.errors import ConfigError, MissingExtraError, nearest
 from dataops_parsl.film import Film
 from dataops_parsl.stage import Pixels, Stack, Stage, readable, step
-from dataops_parsl.stages.register_denoise import shift_at
+from dataops_parsl.stages.register_tables import shift_at
 from dataops_parsl.tables import Column, Rows, Schema
 
 LIMITS = Schema(

@@ -43,7 +43,7 @@ class Charts(Stage):
     """Draw the figures of a run."""
 
     name: ClassVar[str] = "charts"
-    version: ClassVar[int] = 1
+    version: ClassVar[int] = 2
 
     trace_before_min: float = Field(60.0, gt=0)
     """Traces of dying targets start so long before death."""
@@ -230,7 +230,7 @@ def _drifts(frames: Rows) -> tuple[dict[str, base.Series]]:
     for position in dict.fromkeys(frames["position_id"].tolist()):
         mine = frames.where(frames["position_id"] == position)
         found[position] = {n: mine[n] for n in ("time_s", "dy_px", "dx_px", "confidence")} | {
-            "valid": mine["valid"].astype(bool)
+            n: mine[n].astype(bool) for n in ("valid", "jump", "refocused")
         }
     if len(found) > MOST_DRIFTS:
         far = {p: float(np.nanmax(np.hypot(s["dy_px"], s["dx_px"]), initial=0)) for p, s in found.items()}

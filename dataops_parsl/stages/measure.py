@@ -14,7 +14,7 @@ from dataops_parsl.algorithms import measure as measuring
 from dataops_parsl.algorithms import shift as drift
 from dataops_parsl.film import Film
 from dataops_parsl.stage import Stack, Stage, step
-from dataops_parsl.stages.register_denoise import shift_at
+from dataops_parsl.stages.register_tables import shift_at
 from dataops_parsl.tables import Column, Rows, Schema
 
 OBJECT_KEY = (

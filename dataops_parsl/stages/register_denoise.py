@@ -3,6 +3,7 @@ segmentation are denoised."""
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from typing import Any, ClassVar, Literal
 
@@ -11,65 +12,32 @@ from numpy.typing import NDArray
 from pydantic import Field
 
 from dataops_parsl.algorithms import drift
+from dataops_parsl.algorithms.anchors import FIRST, Anchors, Placed, Strategy
 from dataops_parsl.algorithms.denoise import denoise
-from dataops_parsl.algorithms.drift import Shift
+from dataops_parsl.algorithms.drift import Found
 from dataops_parsl.errors import ConfigError, nearest
 from dataops_parsl.film import Film
 from dataops_parsl.stage import Pixels, Stack, Stage, readable, step
-from dataops_parsl.tables import Column, Rows, Schema
-
-FALLBACKS = 2
-"""Frames before a keyframe that stand in for it when it cannot be used."""
-
-_DRIFT = (
-    Column("dy_px", "float64", "drift of the content since the first frame, down", "px"),
-    Column("dx_px", "float64", "drift of the content since the first frame, to the right", "px"),
-    Column("angle_deg", "float64", "rotation of the content since the first frame", "deg"),
-    Column(
-        "confidence", "float64", "correlation with the reference after alignment", "frac", low=0, high=1.0001
-    ),
+from dataops_parsl.stages.register_tables import (
+    FRAMES,
+    PLACED,
+    SHIFTS,
+    TRANSFORMS,
+    or_null,
+    parts,
+    placed,
+    placed_row,
+    shift_at,
+    shift_row,
 )
-_FRAME_KEY = (
-    Column("position_id", "string", "field of view", key=True),
-    Column("frame", "int64", "0-based frame", key=True, low=0),
-)
-SHIFTS = Schema(
-    "shifts",
-    "a frame against its reference frame",
-    (
-        *_FRAME_KEY,
-        Column("reference_frame", "int64", "frame that it was compared with; -1 for none"),
-        *_DRIFT,
-    ),
-)
-TRANSFORMS = Schema(
-    "transforms",
-    "a frame's drift since the first frame",
-    (
-        *_FRAME_KEY,
-        *_DRIFT,
-        Column("valid", "bool", "whether the frame could be registered"),
-        Column("reason", "string", "why not"),
-    ),
-)
-FRAMES = Schema(
-    "frames",
-    "a frame",
-    (
-        *_FRAME_KEY,
-        Column("time_s", "float64", "acquisition time since the film's start", "s"),
-        *_DRIFT,
-        Column("valid", "bool", "whether the frame could be registered and used"),
-        Column("reason", "string", "why not: excluded, failed, or not registered"),
-    ),
-)
+from dataops_parsl.tables import Rows
 
 
 class RegisterDenoise(Stage):
     """Undo the drift of the stage, and denoise what is segmented."""
 
     name: ClassVar[str] = "register_denoise"
-    version: ClassVar[int] = 2
+    version: ClassVar[int] = 3
 
     register_frames: bool = True
     """Whether drift is looked for at all. Off for single frames and films that do not drift."""
@@ -79,16 +47,29 @@ class RegisterDenoise(Stage):
     Empty: the first channel that the population "target" is segmented from, else of the first population
     that is not "effector"."""
 
-    transform: Literal["translation", "rigid"] = "translation"
-    """What may have happened between frames: a shift, or a shift and a rotation."""
+    transform: drift.Transform = "translation"
+    """What may have happened between frames: a shift; a rotation as well (rigid, up to about 3 degrees); or
+    stretch and shear as well (affine, up to about 4 %)."""
+
+    strategy: Strategy = "keyframe"
+    """What a frame is compared with. keyframe: the last keyframe, these with each other over ever longer
+    distances, so that errors hardly add up; previous: the frame before, for films that change fast;
+    first: the first frame, for short films that hardly change."""
 
     keyframe_every: int = Field(10, ge=1)
-    """Frames are compared with the last frame whose number is a multiple of this; these are chained.
-    1 compares each frame with the one before."""
+    """For the strategy keyframe: frames whose number is a multiple of this are keyframes."""
 
-    min_confidence: float = Field(0.2, ge=0, le=1)
-    """Below this correlation with every reference, a frame keeps the drift of the one before and is
-    marked as not valid."""
+    min_confidence: float = Field(0.95, ge=0, le=1)
+    """Chance that the drift is right to one pixel, below which a frame keeps the drift of the one before and
+    is marked as not valid. 0.95 is a standard error of 0.5 px. It is low where few cells are seen and all of
+    them walk: nothing then tells the stage from the cells."""
+
+    jump_px: float = Field(10.0, gt=0)
+    """A drift of more than this since the last registered frame is reported as a jump of the stage."""
+
+    refocus_frac: float = Field(0.3, gt=0)
+    """A change of the finest structure's size by more than this part of it, from one frame to the next, is
+    reported as a change of focus."""
 
     denoise: Literal["nlm", "ants", "off"] = "nlm"
     """Denoising of what is segmented (never of what is measured): nlm, non-local means for the noise of a
@@ -134,80 +115,137 @@ class RegisterDenoise(Stage):
             "stages.register_denoise.register_frames = false",
         )
 
-    def reference_frames(self, frame: int) -> list[int]:
-        """Frames that `frame` may be compared with, and itself: keyframe, stand-ins, in-betweens."""
-        return [*self._candidates(frame), frame] if self.register_frames else [frame]
+    @property
+    def _anchors(self) -> Anchors:
+        return Anchors(self.strategy, self.keyframe_every)
 
-    def _candidates(self, frame: int) -> list[int]:
-        anchor = (frame - 1) // self.keyframe_every * self.keyframe_every if frame else -1
-        before = [f for f in range(anchor, anchor - FALLBACKS - 1, -1) if f >= 0]
-        return before + list(range(max(anchor, 0) + 1, frame)) if frame else []
+    def reference_frames(self, frame: int) -> list[int]:
+        """Frames that `frame` may be compared with, and itself: references, stand-ins, in-betweens."""
+        if not self.register_frames:
+            return [frame]
+        anchors = self._anchors
+        return [*anchors.references(frame), *anchors.stand_ins(frame), *anchors.between(frame), frame]
 
     @step(
         scope="batch",
         gives={"shifts": SHIFTS},
         facts=("channels", "segments"),
         window={"raw": "reference_frames"},
-        parameters=("register_frames", "channel", "transform", "keyframe_every", "min_confidence"),
+        parameters=(
+            "register_frames",
+            "channel",
+            "transform",
+            "strategy",
+            "keyframe_every",
+            "min_confidence",
+        ),
     )
     def estimate(self, film: Film, frame: int, raw: Mapping[str, Stack]) -> dict[str, Any]:
-        """Find the drift of one frame against its keyframe, or the next usable frame before it."""
+        """Find the drift of one frame against the first of its references that it can be registered to."""
         if not self.register_frames:
-            return _row(reference_frame=-1, dy_px=0.0, dx_px=0.0, angle_deg=0.0, confidence=1.0)
+            return shift_row(-1, Found(drift.IDENTITY, 1.0, 0.0), None)
         stack = raw[self._channel(film)]
         moving = stack[frame]
         if moving is None:
             raise ValueError(f"channel {self._channel(film)!r} has no image here")
-        best: tuple[float, int, Shift] = (-1.0, -1, drift.IDENTITY)
-        tried = 0
-        for candidate in self._candidates(frame):
-            reference = readable(stack, candidate)
-            if reference is None:
-                continue
-            shift, confidence = drift.estimate(reference, moving, transform=self.transform)
-            best = max(best, (confidence, -candidate, shift), key=lambda b: b[0])
-            tried += 1
-            if confidence >= self.min_confidence or tried > FALLBACKS:
-                break
-        confidence, reference_frame, shift = best
-        if not tried:
-            return _row(reference_frame=-1, dy_px=0.0, dx_px=0.0, angle_deg=0.0, confidence=1.0)
-        return _row(
-            reference_frame=-reference_frame,
-            dy_px=shift.dy_px,
-            dx_px=shift.dx_px,
-            angle_deg=shift.angle_deg,
-            confidence=confidence,
-        )
+        detail_px = or_null(drift.detail_px(moving))
+        reference, found = self._best(stack, frame, moving)
+        return shift_row(reference, found, detail_px)
+
+    def _best(self, stack: Stack, frame: int, moving: NDArray[Any]) -> tuple[int, Found]:
+        """The reference that `frame` was registered to, or came closest to being; -1 if none can be read."""
+        best: tuple[int, Found] | None = None
+        anchors = self._anchors
+        # A reference may be a bad frame itself: then its neighbours serve.
+        for candidates, also_after_failure in (
+            (anchors.references(frame), True),
+            (anchors.stand_ins(frame), self.strategy != "first"),
+            (anchors.between(frame), False),
+        ):
+            for candidate in candidates:
+                if best is not None and not also_after_failure:
+                    break
+                image = readable(stack, candidate)
+                if image is None:
+                    continue
+                found = drift.estimate(image, moving, transform=self.transform)
+                if best is None or found.confidence > best[1].confidence:
+                    best = candidate, found
+                if found.confidence >= self.min_confidence:
+                    return best
+        return best or (-1, Found(drift.IDENTITY, 1.0, 0.0))
 
     @step(
         scope="prefix",
         gives={"transforms": TRANSFORMS},
-        parameters=("register_frames", "keyframe_every", "min_confidence"),
+        parameters=(
+            "register_frames",
+            "strategy",
+            "keyframe_every",
+            "min_confidence",
+            "jump_px",
+            "refocus_frac",
+        ),
     )
     def chain(self, film: Film, frame: int, carry: Any, shifts: Rows) -> tuple[dict[str, Any], Any]:
-        """Chain a frame's shift to the drift of its reference; carries the drifts of recent frames."""
+        """Chain a frame's shift to the drift of its reference; carries the drifts of frames still needed."""
         row = shifts.at(frame)
         reference, confidence = int(row["reference_frame"][0]), float(row["confidence"][0])
-        known: dict[str, list[float]] = dict(carry or {})
-        here, reason = drift.IDENTITY, None
         if not self.register_frames:
-            return _row(**vars(here), confidence=confidence, valid=True, reason=None), None
-        if reference < 0 and known:
+            return placed_row(FIRST, reference, confidence, valid=True), None
+        known = {int(f): placed(p) for f, p in (carry or {}).get("known", {}).items()}
+        found = Placed(shift_at(shifts, frame), float(row["error_px"][0]))
+        here, reason = self._place(frame, reference, confidence, found, known)
+        last = placed(carry["last"]) if carry else here
+        step_px = (
+            None
+            if reason
+            else math.dist((last.shift.dy_px, last.shift.dx_px), (here.shift.dy_px, here.shift.dx_px))
+        )
+        detail_px, before_px = or_null(float(row["detail_px"][0])), (carry or {}).get("detail_px")
+        refocused = bool(
+            detail_px and before_px and abs(math.log(detail_px / before_px)) > math.log1p(self.refocus_frac)
+        )
+        columns = placed_row(
+            here,
+            reference,
+            confidence,
+            detail_px=detail_px,
+            step_px=step_px,
+            jump=step_px is not None and step_px > self.jump_px,
+            refocused=refocused,
+            valid=reason is None,
+            reason=reason,
+        )
+        anchors = self._anchors
+        kept = {f: p for f, p in {**known, frame: here}.items() if anchors.is_needed(f, frame) or f == frame}
+        return columns, {
+            "known": {str(f): parts(p) for f, p in kept.items()},
+            "last": parts(last if reason else here),
+            "detail_px": detail_px or before_px,
+        }
+
+    def _place(
+        self, frame: int, reference: int, confidence: float, found: Placed, known: dict[int, Placed]
+    ) -> tuple[Placed, str | None]:
+        """A frame's drift since the first one; and why it is that of the frame before, where it is."""
+        if not known:
+            return FIRST, None
+        reason = None
+        if reference < 0:
             reason = "no frame before it to compare with"
-        elif reference >= 0 and confidence < self.min_confidence:
-            reason = f"correlation {confidence:.2f} with frame {reference} is below {self.min_confidence}"
-        elif reference >= 0 and str(reference) not in known:
+        elif confidence < self.min_confidence:
+            reason = (
+                f"compared with frame {reference} its drift has a standard error of {found.error_px:.2g} px: "
+                "too little is seen, or all of it moves by itself"
+            )
+        elif reference not in known:
             reason = f"its reference, frame {reference}, failed"
-        elif reference >= 0:
-            found = Shift(*(float(row[n][0]) for n in ("dy_px", "dx_px", "angle_deg")))
-            here = drift.compose(Shift(*known[str(reference)]), found)
-        if reason is not None and known:
-            here = Shift(*known[max(known, key=int)])
-        known[str(frame)] = [here.dy_px, here.dx_px, here.angle_deg]
-        oldest = frame - self.keyframe_every - FALLBACKS - 1
-        carry = {f: s for f, s in known.items() if int(f) >= oldest}
-        return _row(**vars(here), confidence=confidence, valid=reason is None, reason=reason), carry
+        elif not self._anchors.may_build_on(frame, reference, known[reference]):
+            reason = f"its reference, frame {reference}, could not be registered itself"
+        if reason is None:
+            return self._anchors.chain(reference, found.shift, found.error_px, known), None
+        return Placed(known[max(known)].shift, math.inf), reason
 
     @step(
         scope="batch",
@@ -237,7 +275,7 @@ class RegisterDenoise(Stage):
         frames = list(range(film.n_frames))
         excluded, index = film.excluded, [have.get(f) for f in frames]
         columns: dict[str, Any] = {"frame": frames, "time_s": [film.time_s[f] for f in frames]}
-        for name in ("dy_px", "dx_px", "angle_deg", "confidence"):
+        for name in (column.name for column in PLACED):
             columns[name] = [None if i is None else transforms[name][i] for i in index]
         columns["valid"] = [False if i is None else bool(transforms["valid"][i]) for i in index]
         columns["reason"] = [
@@ -249,15 +287,3 @@ class RegisterDenoise(Stage):
             for f, i in zip(frames, index, strict=True)
         ]
         return {**columns, "position_id": [film.position_id] * len(frames)}
-
-
-def shift_at(transforms: Rows, frame: int) -> Shift:
-    """The drift of a frame, from its row."""
-    row = transforms.at(frame)
-    if not len(row):
-        raise ValueError("the frame was not registered")
-    return Shift(float(row["dy_px"][0]), float(row["dx_px"][0]), float(row["angle_deg"][0]))
-
-
-def _row(**values: Any) -> dict[str, Any]:
-    return {name: [value] for name, value in values.items()}

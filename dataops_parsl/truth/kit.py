@@ -18,7 +18,7 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
-from dataops_parsl.algorithms.shift import Shift, apply
+from dataops_parsl.algorithms.shift import NAMES, Shift, apply, invert
 from dataops_parsl.errors import InputMissingError
 from dataops_parsl.storage.atomic import write_bytes
 from dataops_parsl.storage.parts import parquet_bytes
@@ -122,7 +122,7 @@ def _mask_precision(path: Path, position: str, frames: Rows, masks: Found) -> di
                 if seen is None:
                     continue
                 row = place[frame]
-                back = Shift(*(-float(frames[name][row]) for name in ("dy_px", "dx_px", "angle_deg")))
+                back = invert(Shift(*(float(frames[name][row]) for name in NAMES)))
                 inside = apply(np.ones(seen.shape, np.uint8), back, order=0) > 0
                 pairs.append((apply(seen, back, order=0), np.where(inside, image, 0)))
             if pairs:

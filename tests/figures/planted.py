@@ -13,7 +13,7 @@ ORIGINS = ("film_start", "entry", "first_contact")
 _TYPES = {"s": pa.string(), "n": pa.float64(), "i": pa.int64(), "b": pa.bool_()}
 _TABLES = {
     "positions": "position_id:s well:s condition:s control:s",
-    "frames": "position_id:s frame:i time_s:n dy_px:n dx_px:n confidence:n valid:b",
+    "frames": "position_id:s frame:i time_s:n dy_px:n dx_px:n confidence:n valid:b jump:b refocused:b",
     "cells": "position_id:s population:s frame:i label:i track_id:i x_um:n y_um:n in_contact:b n_contacts:i "
     "death_score:n mean_bg_live:n alive:b",
     "tracks": "position_id:s population:s track_id:i start_s:n end_s:n end_reason:s",
@@ -75,7 +75,9 @@ def _table(rows: list[tuple[Any, ...]], columns: str) -> pa.Table:
 def _frames(rows: Rows, name: str, n_frames: int, random: np.random.Generator) -> None:
     walk = np.cumsum(random.normal(0, 1.0, (n_frames, 2)), axis=0)
     for f, (dy, dx) in enumerate(walk.tolist()):
-        rows["frames"].append((name, f, f * INTERVAL_S, dy, dx, 0.9 + 0.05 * np.sin(f / 9), f != 7))
+        rows["frames"].append(
+            (name, f, f * INTERVAL_S, dy, dx, 0.9 + 0.05 * np.sin(f / 9), f != 7, f == 5, False)
+        )
 
 
 def _pair(

@@ -89,6 +89,15 @@ def test_few_frames(n: int) -> None:
         assert base.png_bytes(made).startswith(b"\x89PNG")
 
 
+def test_jumps_and_changes_of_focus_are_marked() -> None:
+    at = {"jump": np.arange(10) == 4, "refocused": np.zeros(10, bool)}
+    panel = drift({"a": frames() | at}).axes[0]
+    upright = [line for line in panel.lines if len(set(np.asarray(line.get_xdata()))) == 1]
+    assert [line.get_linestyle() for line in upright] == ["--"]
+    (key,) = drift({"a": frames() | at}).legends
+    assert [text.get_text() for text in key.get_texts()][-1] == "jump of the stage"
+
+
 def test_a_missing_column_is_named() -> None:
     with pytest.raises(ValueError, match="no column 'dx_px'"):
         drift({"a": {"time_s": TIME_S, "dy_px": TIME_S}})

@@ -1,0 +1,114 @@
+"""Which frame a frame is compared with, and how the drifts found are chained over a film.
+
+Comparing each frame with the first is exact, until the cells have changed too much; comparing it with the one
+before always works, and its errors add up: after n frames the drift is wrong by the square root of n times
+one comparison. Keyframes lie between: every frame is compared with the last keyframe, and keyframe k with
+keyframe k - 2^j, 2^j being the largest power of two in k, or, where that does not work any more, 2^(j-1)
+before, and so on. So drifts chain over the logarithm of the number of keyframes where the film allows it (864
+keyframes: at most 9 links), and over all keyframes where it does not; and no frame waits for a later one.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Literal, NamedTuple
+
+from dataops_parsl.algorithms.shift import IDENTITY, Shift, compose
+
+Strategy = Literal["keyframe", "previous", "first"]
+
+STAND_INS = 2
+"""Frames beside a reference frame that stand in for it when it cannot be used."""
+
+
+class Placed(NamedTuple):
+    """Where a frame lies.
+
+    Attributes
+    ----------
+    shift : Shift
+        Drift since the first frame.
+    error_px : float
+        Its standard error: of the comparisons that it is chained of; inf where it was not registered.
+    """
+
+    shift: Shift
+    error_px: float
+
+    @property
+    def registered(self) -> bool:
+        """Whether the drift was found, and not merely kept."""
+        return math.isfinite(self.error_px)
+
+
+@dataclass(frozen=True)
+class Anchors:
+    """A strategy, and the distance of its keyframes."""
+
+    strategy: Strategy
+    keyframe_every: int = 1
+
+    def references(self, frame: int) -> list[int]:
+        """Frames to compare `frame` with, the first that works being taken."""
+        if frame <= 0:
+            return []
+        if self.strategy == "first":
+            return [0]
+        if self.strategy == "previous":
+            return [frame - 1]
+        every = self.keyframe_every
+        if frame % every:
+            return [frame - frame % every]
+        number = frame // every
+        reach = number & -number
+        return [(number - (reach >> j)) * every for j in range(reach.bit_length())]
+
+    def stand_ins(self, frame: int) -> list[int]:
+        """Frames that stand in for the nearest reference: those beside it, then the frame before `frame`."""
+        if frame <= 0:
+            return []
+        if self.strategy == "first":
+            return [f for f in range(1, 1 + STAND_INS) if f < frame]
+        *farther, nearest = self.references(frame)
+        beside = [*range(nearest - 1, nearest - STAND_INS - 1, -1), frame - 1]
+        return [f for f in dict.fromkeys(beside) if f >= 0 and f not in (*farther, nearest)]
+
+    def between(self, frame: int) -> list[int]:
+        """What is left to compare with when none of the others can be read."""
+        if frame <= 0 or self.strategy != "keyframe":
+            return []
+        known = {*self.references(frame), *self.stand_ins(frame)}
+        return [f for f in range(self.references(frame)[-1] + 1, frame) if f not in known]
+
+    def may_build_on(self, frame: int, reference: int, placed: Placed) -> bool:
+        """Whether a reference's own drift is known, or was lost long enough ago to begin anew from it.
+
+        Cells that walk do not go far in one frame: beginning anew after each step would chain their walks.
+        """
+        if placed.registered or self.strategy != "keyframe":
+            return placed.registered or self.strategy == "previous"
+        return frame - reference >= max(1, self.keyframe_every - STAND_INS)
+
+    def is_needed(self, frame: int, now: int) -> bool:
+        """Whether a frame after `now` may be compared with `frame`."""
+        if self.strategy == "first":
+            return frame <= STAND_INS
+        if self.strategy == "previous":
+            return frame >= now - STAND_INS
+        every = self.keyframe_every
+        if frame >= now - every - STAND_INS or frame == 0:
+            return True
+        number = frame // every
+        return frame % every == 0 and now < (number + (number & -number)) * every
+
+    def chain(self, reference: int, found: Shift, error_px: float, known: Known) -> Placed:
+        """Drift since the first frame, of the drift `found` since the reference."""
+        placed = known[reference]
+        before_px = placed.error_px if placed.registered else 0.0
+        return Placed(compose(placed.shift, found), math.hypot(before_px, error_px))
+
+
+Known = Mapping[int, Placed]
+FIRST = Placed(IDENTITY, 0.0)
