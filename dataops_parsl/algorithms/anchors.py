@@ -3,21 +3,25 @@
 Comparing each frame with the first is exact, until the cells have changed too much; comparing it with the one
 before always works, and its errors add up: after n frames the drift is wrong by the square root of n times
 one comparison. Keyframes lie between: every frame is compared with the last keyframe, and keyframe k with
-keyframe k - 2^j, 2^j being the largest power of two in k, or, where that does not work any more, 2^(j-1)
-before, and so on. So drifts chain over the logarithm of the number of keyframes where the film allows it (864
-keyframes: at most 9 links), and over all keyframes where it does not; and no frame waits for a later one.
+keyframe k - 2^j, 2^j being the largest power of two in k, or, where that is less exact than a chain of
+nearer ones, 2^(j-1) before, and so on. So drifts chain over the logarithm of the number of keyframes where
+the film allows it (864 keyframes: at most 9 links), and over all keyframes where it does not; and no frame
+waits for a later one.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal, NamedTuple
 
 from dataops_parsl.algorithms.shift import IDENTITY, Shift, compose
 
 Strategy = Literal["keyframe", "previous", "first"]
+
+EXACT_PX = 0.05
+"""A comparison with no larger error is taken without a look at nearer references."""
 
 STAND_INS = 2
 """Frames beside a reference frame that stand in for it when it cannot be used."""
@@ -51,7 +55,7 @@ class Anchors:
     keyframe_every: int = 1
 
     def references(self, frame: int) -> list[int]:
-        """Frames to compare `frame` with, the first that works being taken."""
+        """Frames to compare `frame` with, far ones first; see :func:`shortest`."""
         if frame <= 0:
             return []
         if self.strategy == "first":
@@ -108,6 +112,26 @@ class Anchors:
         placed = known[reference]
         before_px = placed.error_px if placed.registered else 0.0
         return Placed(compose(placed.shift, found), math.hypot(before_px, error_px))
+
+
+def shortest(errors_px: Sequence[float]) -> int:
+    """Which of several references gives the most exact drift, chained.
+
+    Parameters
+    ----------
+    errors_px : sequence of float
+        Of one frame against references that lie 2^j, 2^(j-1), ..., 1 keyframes before. A reference nearer
+        than the first is chained to it by comparisons over the distances between, which err about as much
+        as this frame's over the same distances.
+
+    Returns
+    -------
+    int
+        Index; the farthest of equals.
+    """
+    squares = [error**2 for error in errors_px]
+    chained = [square + sum(squares[1 : i + 1]) for i, square in enumerate(squares)]
+    return chained.index(min(chained))
 
 
 Known = Mapping[int, Placed]

@@ -4,7 +4,7 @@ segmentation are denoised."""
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any, ClassVar, Literal
 
 import numpy as np
@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from pydantic import Field
 
 from dataops_parsl.algorithms import drift
-from dataops_parsl.algorithms.anchors import FIRST, Anchors, Placed, Strategy
+from dataops_parsl.algorithms.anchors import EXACT_PX, FIRST, Anchors, Placed, Strategy, shortest
 from dataops_parsl.algorithms.denoise import denoise
 from dataops_parsl.algorithms.drift import Found
 from dataops_parsl.errors import ConfigError, nearest
@@ -154,26 +154,36 @@ class RegisterDenoise(Stage):
 
     def _best(self, stack: Stack, frame: int, moving: NDArray[Any]) -> tuple[int, Found]:
         """The reference that `frame` was registered to, or came closest to being; -1 if none can be read."""
-        best: tuple[int, Found] | None = None
         anchors = self._anchors
+        tried: list[tuple[int, Found]] = []
+        for reference, found in self._compared(stack, anchors.references(frame), moving):
+            tried.append((reference, found))
+            if found.error_px <= EXACT_PX:
+                break
+        sure = [one for one in tried if one[1].confidence >= self.min_confidence]
+        if sure:
+            return sure[shortest([found.error_px for _, found in sure])]
         # A reference may be a bad frame itself: then its neighbours serve.
         for candidates, also_after_failure in (
-            (anchors.references(frame), True),
             (anchors.stand_ins(frame), self.strategy != "first"),
             (anchors.between(frame), False),
         ):
-            for candidate in candidates:
-                if best is not None and not also_after_failure:
+            if tried and not also_after_failure:
+                continue
+            for reference, found in self._compared(stack, candidates, moving):
+                tried.append((reference, found))
+                if found.confidence >= self.min_confidence or not also_after_failure:
                     break
-                image = readable(stack, candidate)
-                if image is None:
-                    continue
-                found = drift.estimate(image, moving, transform=self.transform)
-                if best is None or found.confidence > best[1].confidence:
-                    best = candidate, found
-                if found.confidence >= self.min_confidence:
-                    return best
-        return best or (-1, Found(drift.IDENTITY, 1.0, 0.0))
+        return max(tried, key=lambda one: one[1].confidence, default=(-1, Found(drift.IDENTITY, 1.0, 0.0)))
+
+    def _compared(
+        self, stack: Stack, references: list[int], moving: NDArray[Any]
+    ) -> Iterator[tuple[int, Found]]:
+        """The drift against each reference that can be read, as it is asked for."""
+        for reference in references:
+            image = readable(stack, reference)
+            if image is not None:
+                yield reference, drift.estimate(image, moving, transform=self.transform)
 
     @step(
         scope="prefix",

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from dataops_parsl.algorithms.anchors import FIRST, STAND_INS, Anchors, Placed
+from dataops_parsl.algorithms.anchors import FIRST, STAND_INS, Anchors, Placed, shortest
 from dataops_parsl.algorithms.shift import IDENTITY, Shift
 
 ALL = [
@@ -70,6 +70,14 @@ def test_errors_add_up_as_independent_ones_do() -> None:
         known[after] = anchors.chain(before, Shift(1.0, -0.5), 0.1, known)
     assert known[9].shift == Shift(9.0, -4.5)
     assert known[9].error_px == pytest.approx(0.3)
+
+
+@pytest.mark.parametrize(
+    ("errors_px", "index"),
+    [([0.2], 0), ([0.1, 0.1, 0.1], 0), ([0.3, 0.1, 0.1], 1), ([0.4, 0.3, 0.05], 2), ([0.14, 0.1], 0)],
+)
+def test_a_far_reference_must_be_worth_it(errors_px: list[float], index: int) -> None:
+    assert shortest(errors_px) == index
 
 
 @pytest.mark.parametrize(

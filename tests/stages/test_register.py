@@ -99,11 +99,14 @@ def test_a_planted_drift_is_found(strategy: Strategy, transform: Transform) -> N
     assert np.median(errors) < 0.1
     assert np.max(errors) < 0.5
     references = {
-        "first": [-1, 0, 0, 0, 0, 0, 0, 0, 0],
-        "previous": [-1, 0, 1, 2, 3, 4, 5, 6, 7],
-        "keyframe": [-1, 0, 0, 0, 3, 3, 0, 6, 6],
+        "first": [{0}] * 8,
+        "previous": [{f} for f in range(8)],
+        # Which of its two references is the better one for keyframe 6 depends on the transform.
+        "keyframe": [{0}, {0}, {0}, {3}, {3}, {0, 3}, {6}, {6}],
     }
-    assert [row["reference_frame"] for row in rows] == references[strategy]
+    assert rows[0]["reference_frame"] == -1
+    for row, allowed in zip(rows[1:], references[strategy], strict=True):
+        assert row["reference_frame"] in allowed
     stated = [row["error_px"] for row in rows]
     assert stated[0] == 0
     assert all(0 < error < 0.3 for error in stated[1:])
