@@ -43,6 +43,11 @@ class Events:
         Appended to; a continued run goes on in the same file.
     failures : Path
         Folder for the tracebacks of failed tasks.
+
+    Attributes
+    ----------
+    n_lost : int
+        Attempts whose worker died since this log was opened.
     """
 
     def __init__(self, path: Path, failures: Path, listeners: tuple[Listener, ...] = ()) -> None:
@@ -56,6 +61,7 @@ class Events:
                 self._file.write("\n")
         self.ended_tasks = [e for e in read(path) if e["event"] == "ended"]
         self._before = len(self.ended_tasks)
+        self.n_lost = 0
         self._write("opened")
 
     @property
@@ -89,6 +95,7 @@ class Events:
 
         `facts` are ``outcome`` (lost | oom), ``executor``, and what is known of ``block, job_id, host, pid``.
         """
+        self.n_lost += 1
         self._write("lost", task=part.id, attempt=attempt, reason=reason, **facts)
 
     def block(self, executor: str, block: str, job_id: str, state: str, **facts: Any) -> None:

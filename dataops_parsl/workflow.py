@@ -140,18 +140,23 @@ class Workflow:
 
         All that the stage itself gives is computed, published or not.
         """
-        if stage not in self.nodes:
-            raise UsageError(
-                f"workflow {self.name!r} has no stage {stage!r}{nearest(stage, self.nodes)}",
-                f"its stages are {', '.join(self.nodes)}",
-            )
-        keep = self._above([stage])
+        return self.upto([stage])
+
+    def upto(self, stages: Collection[str]) -> Workflow:
+        """The same for several stages."""
+        for stage in stages:
+            if stage not in self.nodes:
+                raise UsageError(
+                    f"workflow {self.name!r} has no stage {stage!r}{nearest(stage, self.nodes)}",
+                    f"its stages are {', '.join(self.nodes)}",
+                )
+        keep = self._above(stages)
         return Workflow(
             self.name,
             {k: v for k, v in self.nodes.items() if k in keep},
             {k: v for k, v in self.tables.items() if v.node in keep},
             [o for o in self.pictures if o.node in keep],
-            [Output(stage, name) for name in self.nodes[stage].outputs],
+            [Output(stage, name) for stage in stages for name in self.nodes[stage].outputs],
         )
 
     def feeding(self, stages: Collection[str]) -> Workflow:

@@ -13,11 +13,10 @@ import pyarrow.parquet as pq
 from dataops_parsl.bench.record import FILES, NAME, TASKS, stage_folder
 from dataops_parsl.bench.results import AGGREGATED, RESULTS, Row, aggregate
 from dataops_parsl.bundle import BENCHMARK_RECORD, Bundle
-from dataops_parsl.dataset.listing import find
-from dataops_parsl.dataset.manifest import Dataset
-from dataops_parsl.errors import DataopsError
 from dataops_parsl.tables import Schema
 from dataops_parsl.validate.checks import Check, check
+from dataops_parsl.validate.failures import Failures
+from dataops_parsl.validate.inputs import check_inputs, locate
 from dataops_parsl.validate.seal import check_beside, check_seal
 from dataops_parsl.validate.subject import Kind, Subject
 
@@ -25,12 +24,25 @@ LATE = ("log/workers_", "log/inputs/")
 """Logs of workers: blocks of a start that was killed may end later."""
 PLAUSIBLE_FRAC, LONG_ENOUGH_S = 1.25, 5.0
 """A larger efficiency than this, of runs of at least so long, is a disturbed measurement."""
-_FACTS = ("dataset", "config", "origins", "keys", "starts", "stages", "workers", "repeats", "n_frames")
+_FACTS = (
+    "dataset",
+    "config",
+    "origins",
+    "keys",
+    "starts",
+    "stages",
+    "workers",
+    "repeats",
+    "n_frames",
+    "inputs",
+)
+_REPLAY_FACTS = ("versions", "git", "host", "command", "config", "origins", "costs", "time_scale", "timed")
 _START_FACTS = ("versions", "git", "host", "cpu", "command", "at")
 
 
-def _fits(root: Path) -> bool:
-    return Bundle.at(root).record == BENCHMARK_RECORD and Bundle.at(root).facts.get("kind") == "benchmark"
+def _is(root: Path, kind: str) -> bool:
+    bundle = Bundle.at(root)
+    return bundle.record == BENCHMARK_RECORD and bundle.facts.get("kind") == kind
 
 
 def _checks(subject: Subject) -> Iterator[Check]:
@@ -59,10 +71,10 @@ def _checks(subject: Subject) -> Iterator[Check]:
         yield _recomputed(rows, aggregated, facts.get("cores"))
         yield _plausible(aggregated)
         yield _same(rows)
-    yield _input(facts, subject)
-
-
-KIND = Kind("benchmark", _fits, _checks)
+    if "inputs" in facts:
+        yield from check_inputs(
+            facts["inputs"], locate(facts, subject.data_root, subject.legacy_root), Failures([]).frames
+        )
 
 
 def _table(path: Path, schema: Schema, what: str) -> tuple[list[Row], list[Check]]:
@@ -133,12 +145,17 @@ def _same(rows: Sequence[Row]) -> Check:
     return check("results", "equal for every number of workers", problems, "equal")
 
 
-def _input(facts: Mapping[str, Any], subject: Subject) -> Check:
-    what, expected = "input", "the fingerprint that was measured"
-    said = facts.get("dataset", {})
-    try:
-        now = Dataset.open(find(said["name"], subject.data_root, subject.legacy_root)).fingerprint
-    except (DataopsError, KeyError) as error:
-        words = error.message if isinstance(error, DataopsError) else f"not said: {error}"
-        return Check(what, expected, words, "not checked")
-    return check(what, expected, [] if now == said.get("fingerprint") else ["it differs now"], "unchanged")
+def _replay_checks(subject: Subject) -> Iterator[Check]:
+    yield from check_seal(subject.root)
+    facts = Bundle.at(subject.root).facts
+    lacking = [name for name in _REPLAY_FACTS if name not in facts]
+    yield check(
+        "provenance", "versions, commit, configuration, costs, times, command",
+        [f"{BENCHMARK_RECORD} does not say: {', '.join(lacking)}"] if lacking else [], "all said",
+    )  # fmt: skip
+
+
+KINDS = (
+    Kind("benchmark", lambda root: _is(root, "benchmark"), _checks),
+    Kind("replay", lambda root: _is(root, "replay"), _replay_checks),
+)

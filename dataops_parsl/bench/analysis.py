@@ -65,7 +65,7 @@ def results_table(rows: Sequence[Row]) -> str:
                 row["stage"],
                 f"{n}{few}",
                 f"{row['wall_s']:.2f}",
-                f"{row['speedup']:.2f}",
+                "–" if row["speedup"] is None else f"{row['speedup']:.2f}",
                 efficiency,
                 frac(theirs[row["stage"]].get(n)),
                 frac(row["busy_frac"]),
@@ -142,6 +142,11 @@ def advice(rows: Sequence[Row], laws: Mapping[str, Amdahl]) -> list[str]:
         if slower := _slower(mine):
             told.add(stage)
             out.append(f"{stage}: {slower}. Its speed-up says more of the host than of the stage.")
+        out += [
+            f"{stage} with {row['workers']} workers: {row['lost']} attempts were lost; measure it again."
+            for row in mine
+            if row["lost"]
+        ]
         if mine and not mine[0]["film_as_one_task"]:
             out += [f"{stage} with {mine[-1]['workers']} workers: {words}" for words in _stage(mine[-1])]
     out += [

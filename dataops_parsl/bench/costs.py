@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import tomllib
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -50,8 +50,15 @@ class Costs:
         each = table.get(node.id, table.get(node.name, 0.0))
         return each * (len(part.frames) if node.step.scope in PER_FRAME else 1)
 
+    def within(self, plan: Plan) -> tuple[Costs, list[str]]:
+        """The costs of the plan's steps, and the names of the others."""
+        known = {name for node in plan.nodes for name in (node.id, node.name)}
+        tables = [{n: s for n, s in t.items() if n in known} for t in (self.a_frame, self.a_film)]
+        others = [n for t in (self.a_frame, self.a_film) for n in t if n not in known]
+        return replace(self, a_frame=tables[0], a_film=tables[1]), others
+
     def check(self, plan: Plan) -> None:
-        """Refuse costs of steps that the workflow does not have.
+        """Refuse costs of steps that the workflow does not have, and a plan that costs nothing.
 
         Raises
         ------
@@ -60,14 +67,14 @@ class Costs:
         for what, table, per_frame in (("frame", self.a_frame, True), ("film", self.a_film, False)):
             nodes = [n for n in plan.nodes if (n.step.scope in PER_FRAME) == per_frame]
             known = {name for node in nodes for name in (node.id, node.name)}
-            for name, value in table.items():
+            for name in table:
                 if name not in known:
                     raise ConfigError(
                         f"costs a {what} of {name!r}: the workflow has no such step{nearest(name, known)}",
                         f"there are {', '.join(sorted(known))}",
                     )
-                if value < 0:
-                    raise ConfigError(f"the cost of {name!r} is {value:g} s", "give 0 or more")
+        if not any(self.seconds(part) for node in plan.nodes for part in plan.parts(node)):
+            raise ConfigError(f"{self.title}: no step costs anything", _HOW)
 
 
 def read_costs(path: Path) -> Costs:
@@ -95,7 +102,7 @@ def read_costs(path: Path) -> Costs:
         raise ConfigError(f"{path}: frames must be a whole number above 0", _HOW)
     try:
         return _published(path, table) if "published" in table else _given(path, table)
-    except (KeyError, TypeError, ValueError) as error:
+    except (AttributeError, KeyError, TypeError, ValueError) as error:
         raise ConfigError(f"{path}: {type(error).__name__}: {error}", _HOW) from error
 
 
@@ -106,12 +113,24 @@ _HOW = (
 
 
 def _given(path: Path, table: Mapping[str, Any]) -> Costs:
-    a_frame = {name: float(s) for name, s in table.get("seconds_a_frame", {}).items()}
-    a_film = {name: float(s) for name, s in table.get("seconds_a_film", {}).items()}
+    a_frame, a_film = (_seconds(table, name) for name in ("seconds_a_frame", "seconds_a_film"))
     return Costs(str(table.get("title", path.name)), table["frames"], a_frame, a_film, {})
 
 
+def _seconds(table: Mapping[str, Any], name: str) -> dict[str, float]:
+    found = table.get(name, {})
+    if not isinstance(found, dict):
+        raise ValueError(f"{name} must be a table, [{name}]")
+    seconds = {step: float(s) for step, s in found.items()}
+    for step, value in seconds.items():
+        if not 0 <= value < float("inf"):
+            raise ValueError(f"{name}.{step} is {value:g}: it must be a number of seconds, 0 or more")
+    return seconds
+
+
 def _published(path: Path, table: Mapping[str, Any]) -> Costs:
+    if not all(isinstance(table.get(name), dict) for name in ("published", "steps")):
+        raise ValueError("published and steps must be tables")
     laws = {}
     for line, seconds in table["published"].items():
         law = fit(dict(zip(table["workers"], map(float, seconds), strict=True)))
@@ -140,23 +159,25 @@ def measured_costs(bundle: Path) -> Costs:
     rows = [r for r in pq.read_table(path).to_pylist() if r["outcome"] in ("done", "partial")]
     if not rows:
         raise ConfigError(f"nothing was computed in {bundle}", "name a run that computed all of its film")
-    per_batch: dict[str, list[float]] = {}
+    facts = Bundle(bundle).facts
+    batch, n_frames = int(facts["config"]["batch_frames"]), facts["n_frames"]
+    spent: dict[str, float] = {}
+    frames: dict[str, int] = {}
     per_film: dict[str, list[float]] = {}
     for row in rows:
         name = f"{row['stage']}.{row['step']}" + (f"[{row['population']}]" if row["population"] else "")
-        table = per_film if row["batch"] is None else per_batch
-        table.setdefault(name, []).append(row["ended"] - row["started"])
-    n_frames, batch = _frames(bundle)
+        took = row["ended"] - row["started"]
+        if row["batch"] is None:
+            per_film.setdefault(name, []).append(took)
+            continue
+        spent[name] = spent.get(name, 0.0) + took
+        # The last batch of a film may be short.
+        size = min(batch, n_frames[row["position_id"]] - batch * row["batch"])
+        frames[name] = frames.get(name, 0) + size
     return Costs(
         f"measured in {bundle.name}",
-        n_frames,
-        {name: sum(s) / len(s) / batch for name, s in per_batch.items()},
+        max(n_frames.values()),
+        {name: s / frames[name] for name, s in spent.items()},
         {name: sum(s) / len(s) for name, s in per_film.items()},
         {},
     )
-
-
-def _frames(bundle: Path) -> tuple[int, int]:
-    """Frames of the longest film of a run, and of a batch."""
-    facts = Bundle(bundle).facts
-    return max(facts["n_frames"].values()), int(facts["config"]["batch_frames"])

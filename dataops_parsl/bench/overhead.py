@@ -79,7 +79,7 @@ class Rates:
     whole: float
 
 
-def rates(many: Many, workers: int, log: Path, lease: Path) -> Rates:
+def rates(many: Many, workers: int, run_id: str, log: Path, lease: Path) -> Rates:
     """Measure, in turns on the same workers, on tasks that do not wait for each other."""
     config = changed(many.config, workers=workers)
     plan = Plan(many.flow, many.dataset, config)
@@ -88,9 +88,7 @@ def rates(many: Many, workers: int, log: Path, lease: Path) -> Rates:
     events = Events(log / "events.jsonl", log / "failures")
     found: dict[str, list[float]] = {"bare": [], "dispatched": [], "whole": []}
     try:
-        with Pool(
-            config, [group], f"overhead-{log.parent.name}", log, lease, events.block, fixed=True
-        ) as pool:
+        with Pool(config, [group], f"{run_id}-overhead", log, lease, events.block, fixed=True) as pool:
             on_every_worker(pool, group, meet, [{}] * group.workers, log)
             for _ in range(ROUNDS):
                 found["bare"].append(_bare(pool, group.label, len(parts)))

@@ -22,7 +22,7 @@ from dataops_parsl.tables import Column, Schema
 
 Row = dict[str, Any]
 FOLDER = "benchmark"
-MASTER = f"{FOLDER}/master"
+MASTER, REPLAY = f"{FOLDER}/master", f"{FOLDER}/replay"
 NAME = "benchmark_results_aggregated"
 FIGURES = ("benchmark_results", "benchmark_speedup")
 ANALYSIS = "scaling_analysis.md"
@@ -94,9 +94,9 @@ class Record:
         return [row for many in self._measured.values() for row, _ in many]
 
     def tasks(self, workers: int) -> dict[str, list[Row]]:
-        """The tasks of each stage at a number of workers, as `TASKS`."""
+        """The tasks of each stage at a number of workers in its first repeat, as `TASKS`."""
         return {
-            stage: [task for row, tasks in many if row["workers"] == workers for task in tasks]
+            stage: next((tasks for row, tasks in many if row["workers"] == workers), [])
             for stage, many in self._measured.items()
         }
 

@@ -111,25 +111,28 @@ class Timed:
 def run(
     replayed: Replay,
     config: Loaded,
-    stages: Sequence[str],
+    run_id: str,
     log: Path,
     lease: Path,
     listeners: tuple[Listener, ...],
     *,
     streamed: bool,
 ) -> Timed:
-    """Replay each of the stages alone, and all of them streamed.
+    """Replay each stage of the plan alone, and all of them streamed.
 
     Parameters
     ----------
     config : Loaded
         Its number of workers.
+    run_id : str
+        Names jobs.
     log : Path
     """
     used = groups(config, [node.stage for node in replayed.plan.nodes])
     events = Events(log / "events.jsonl", log / "failures", listeners)
     asked = time.monotonic()
-    name = f"replay{config.config.workers}-{log.parent.name}"
+    name = f"{run_id}-replay{config.config.workers}"
+    stages = dict.fromkeys(node.stage.name for node in replayed.plan.nodes)
     try:
         with Pool(config, used, name, log, lease, events.block, fixed=True) as pool:
             for group in used:

@@ -45,12 +45,13 @@ def text(
         "measures what our orchestration adds to tasks of known length, never the code whose costs these "
         "are: nothing of pyCyto was run.",
         "## Efficiency of each stage, replayed",
-        _efficiency(timed),
+        _efficiency(replayed, timed),
         "## The whole run, streamed",
         _makespan(timed),
     ]
     if rates is not None and resume is not None:
-        blocks += ["## The engine beside bare Parsl", _overhead(rates, resume)]
+        words = f"With {max(timed)} workers on this host, whatever the site."
+        blocks += ["## The engine beside bare Parsl", words, _overhead(rates, resume)]
     blocks += ["## Projection", _projection(replayed, timed, rates)]
     return "\n\n".join(blocks) + "\n"
 
@@ -59,15 +60,18 @@ def _met(is_met: bool) -> str:
     return "met" if is_met else "**missed**"
 
 
-def _efficiency(timed: Mapping[int, Timed]) -> str:
+def _efficiency(replayed: Replay, timed: Mapping[int, Timed]) -> str:
     base, most = min(timed), max(timed)
     rows = []
     for stage, alone in timed[base].stages.items():
+        if not replayed.work_s(replayed.of([stage])):
+            continue
         theirs = published().efficiency(stage)
         for n, one in timed.items():
             value = base * alone / (n * one.stages[stage])
             bar = _met(value >= EFFICIENCY_BAR) if n == most and n > base else ""
-            rows.append((stage, str(n), f"{one.stages[stage]:.2f}", f"{value:.3f}", frac(theirs.get(n)), bar))
+            words = f"{value:.3f}" if most > base else "–"
+            rows.append((stage, str(n), f"{one.stages[stage]:.2f}", words, frac(theirs.get(n)), bar))
     head = ("stage", "N", "replayed, s", "efficiency", "pyCyto's own, published", f"bar {EFFICIENCY_BAR}")
     return table(head, rows)
 
@@ -130,17 +134,19 @@ def _projection(replayed: Replay, timed: Mapping[int, Timed], rates: Rates | Non
     most = timed[max(timed)]
     if most.streamed_s is None:
         return "None: no run was streamed."
-    frames = max(replayed.plan.n_frames.values())
-    work_s = replayed.work_s(replayed.parts) / replayed.time_scale / frames * PROJECTED_FRAMES
-    ideal_s = work_s / PROJECTED_WORKERS
+    scale, n = replayed.time_scale, max(timed)
+    times = PROJECTED_FRAMES / max(replayed.plan.n_frames.values())
+    shared_s = most.bound.work_s / scale * times * n / PROJECTED_WORKERS
+    ideal_s = max(shared_s, most.bound.critical_path_s / scale)
     likely_s = ideal_s * most.streamed_s / most.bound.seconds
+    work_h = replayed.work_s(replayed.parts) / scale * times / 3600
     words = (
-        f"A projection, not a measurement: {PROJECTED_FRAMES:,} frames at these costs on {PROJECTED_WORKERS} "
-        f"workers are {work_s / 3600:.0f} h of work, {ideal_s / 3600:.1f} h if nothing is lost, and "
-        f"{likely_s / 3600:.1f} h at the ratio to the bound that was measured with {max(timed)} workers."
+        f"A projection, not a measurement: {PROJECTED_FRAMES:,} frames at these costs are {work_h:.0f} h of "
+        f"work. On {PROJECTED_WORKERS} workers an executor they take {ideal_s / 3600:.1f} h if nothing is lost "
+        f"(work over workers, critical path as replayed), and {likely_s / 3600:.1f} h at the ratio to the "
+        f"bound that was measured with {n}."
     )
     if rates is not None:
-        n_tasks = len(replayed.parts) / frames * PROJECTED_FRAMES
-        need = n_tasks / ideal_s
-        words += f" Its {n_tasks:,.0f} tasks need {need:.1f} a second; the engine gives {rates.whole:.0f}."
+        need = len(replayed.parts) * times / ideal_s
+        words += f" Its tasks come at {need:.1f} a second; the engine gives {rates.whole:.0f}."
     return words

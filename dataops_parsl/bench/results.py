@@ -41,6 +41,8 @@ RESULTS = Schema(
         *_STARTING,
         Column("first_batch_cold_s", "float64", "a worker's first batch, libraries and models loaded", "s"),
         Column("first_batch_warm_s", "float64", "the same batch once more", "s"),
+        Column("lost", "int64", "attempts whose worker died: the measurement was disturbed"),
+        Column("film_tasks", "int64", "number of tasks that take a whole film"),
         Column("film_frac", "float64", "share of busy_s in tasks that take a whole film"),
         Column("digest", "string", "identity of everything that the stage computed"),
         Column("site", "string", "site"),
@@ -57,15 +59,24 @@ AGGREGATED = Schema(
         Column("wall_s", "float64", "median of the measurements", "s"),
         Column("wall_min_s", "float64", "smallest of them", "s"),
         Column("wall_max_s", "float64", "largest of them", "s"),
-        Column("speedup", "float64", "wall time at the fewest workers, times their number, over wall_s"),
-        Column("efficiency_frac", "float64", "speedup / workers; null where a film is one task"),
+        Column(
+            "speedup",
+            "float64",
+            "wall time at the fewest workers, times their number, over wall_s; null with one number only",
+        ),
+        Column("efficiency_frac", "float64", "speedup / workers; null where a film is one task, too"),
         Column("busy_s", "float64", "sum of what the tasks took on their workers", "s"),
         Column("busy_frac", "float64", "share of the workers' time in which they computed"),
         *_STARTING,
         Column("load_s", "float64", "libraries and models, once a worker: first batch cold less warm", "s"),
         *_COST,
         Column("exceeds_cores", "bool", "whether there were more workers than cores on this host"),
-        Column("film_as_one_task", "bool", "whether most of the work is in tasks that take a whole film"),
+        Column("lost", "int64", "attempts whose worker died, in all measurements"),
+        Column(
+            "film_as_one_task",
+            "bool",
+            "whether most of the work is in tasks that take a film, and they are fewer than the workers",
+        ),
         Column("same_result", "bool", "whether the result equals that of every other number of workers"),
     ),
 )
@@ -86,7 +97,11 @@ def aggregate(rows: Sequence[Row], cores: int | None) -> list[Row]:
         mine = [row for row in rows if row["stage"] == stage]
         digests = {row["digest"] for row in mine}
         counts = sorted({row["workers"] for row in mine})
-        whole = statistics.median(row["film_frac"] for row in mine) > FILM_FRAC
+        whole = (
+            statistics.median(row["film_frac"] for row in mine) > FILM_FRAC
+            and mine[0]["film_tasks"] < counts[-1]
+        )
+        alone = len(counts) == 1
         base = counts[0] * statistics.median(r["wall_s"] for r in mine if r["workers"] == counts[0])
         for n in counts:
             some = [row for row in mine if row["workers"] == n]
@@ -105,12 +120,13 @@ def aggregate(rows: Sequence[Row], cores: int | None) -> list[Row]:
                     "wall_s": middle["wall_s"],
                     "wall_min_s": min(walls),
                     "wall_max_s": max(walls),
-                    "speedup": base / middle["wall_s"],
-                    "efficiency_frac": None if whole else base / (n * middle["wall_s"]),
+                    "speedup": None if alone else base / middle["wall_s"],
+                    "efficiency_frac": None if whole or alone else base / (n * middle["wall_s"]),
                     "busy_frac": min(1.0, middle["busy_s"] / (n * middle["wall_s"])),
                     "load_s": max(0.0, middle["first_batch_cold_s"] - middle["first_batch_warm_s"]),
                     "tasks": some[0]["tasks"],
                     "frames": some[0]["frames"],
+                    "lost": sum(row["lost"] for row in some),
                     "exceeds_cores": cores is not None and n > cores,
                     "film_as_one_task": whole,
                     "same_result": len(digests) == 1,

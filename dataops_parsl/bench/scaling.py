@@ -16,7 +16,7 @@ from typing import Any
 
 from dataops_parsl.bench.inputs import changed, link_inputs, remove
 from dataops_parsl.bench.meeting import on_every_worker
-from dataops_parsl.bench.tasks import rehearse
+from dataops_parsl.bench.tasks import meet, rehearse
 from dataops_parsl.config import Loaded
 from dataops_parsl.dataset.manifest import Dataset
 from dataops_parsl.engine.dispatch import Dispatcher
@@ -28,6 +28,7 @@ from dataops_parsl.events import Events, Listener
 from dataops_parsl.needs import Assessor
 from dataops_parsl.nodes import Part
 from dataops_parsl.plan import Plan
+from dataops_parsl.publish import roots
 from dataops_parsl.spec import Specs
 from dataops_parsl.stage import PER_FRAME
 from dataops_parsl.storage.parts import fingerprint, read_receipt
@@ -100,12 +101,14 @@ def prepare_inputs(setup: Setup, stages: Sequence[str], workers: int, log: Path)
         needed = groups(config, [node.stage for node in plan.nodes])
         try:
             with Pool(config, needed, setup.run_id, log, setup.lease, events.block) as pool:
-                dispatcher = Dispatcher(pool, plan, events, config.config.engine.max_attempts, "stop")
+                dispatcher = Dispatcher(pool, plan, events, config.config.engine.max_attempts, "finish")
                 failed = rounds(plan, assessor, needs, dispatcher, lambda *_: None)
         finally:
             events.close()
-        if failed:
-            _refuse({part.id: outcome["reason"] for part, outcome in failed.items()}, log)
+        bad = {part.id: outcome["reason"] for part, outcome in failed.items()}
+        bad |= {f"{r['stage']} of {r['position']}, frame {r['frame']}": r["reason"] for r in roots(plan)}
+        if bad:
+            _refuse(bad, log)
     return n
 
 
@@ -131,15 +134,15 @@ def measure(
     used = groups(config, stages)
     events = Events(log / "events.jsonl", log / "failures", setup.listeners)
     blocks = _Blocks(events.block)
-    asked = time.monotonic()
     remove(setup.scratch)
     try:
         with Pool(
             config, used, f"{setup.run_id}-{stage}-{workers}", log, setup.lease, blocks.report, fixed=True
         ) as pool:
-            started = [_meet(setup, pool, group, stage, log) for group in used]
-            startup_s = max(met for met, _ in started) - asked
-            pool.check()
+            for group in used:
+                on_every_worker(pool, group, meet, [{}] * group.workers, log)
+            startup_s = blocks.since_asked_s()
+            first = [row for group in used for row in _first_batch(setup, pool, group, stage, log)]
             common = {
                 "stage": stage,
                 "workers": workers,
@@ -148,11 +151,17 @@ def measure(
                 "startup_s": round(startup_s, 3),
                 "queue_s": blocks.queue_s,
                 "jobs": "" if pool.is_local else ", ".join(blocks.jobs),
-                **_first(started),
+                **{
+                    f"first_batch_{name}_s": round(statistics.median(row["seconds"][i] for row in first), 4)
+                    for i, name in enumerate(PASSES)
+                },
             }
+            lost = events.n_lost
             for repeat in repeats:
                 root = link_inputs(setup.scratch / f"repeat-{repeat}", setup.prepared, stage)
                 row, tasks = _timed(setup, pool, events, stage, root)
+                row["lost"] = events.n_lost - lost
+                lost = events.n_lost
                 remove(root)
                 yield {**common, "repeat": repeat, **row}, tasks
     finally:
@@ -161,20 +170,27 @@ def measure(
 
 
 class _Blocks:
-    """Passes reports of blocks on, and notes how long they waited in the queue."""
+    """Passes reports of blocks on, and notes when they were asked for and how long they waited."""
 
     def __init__(self, report: Callable[..., None]) -> None:
         self._report = report
         self._waited: dict[tuple[str, str], float] = {}
+        self._first = time.monotonic()
         self.jobs: list[str] = []
 
     def report(self, executor: str, block: str, job_id: str, state: str, **facts: Any) -> None:
         """As `Events.block`."""
         if state == "submitted":
+            if not self.jobs:
+                self._first = time.monotonic()
             self.jobs.append(job_id)
         if state in ("running", "connected"):
             self._waited.setdefault((executor, block), float(facts["waited_s"]))
         self._report(executor, block, job_id, state, **facts)
+
+    def since_asked_s(self) -> float:
+        """Time since the first block was asked for."""
+        return time.monotonic() - self._first
 
     @property
     def queue_s(self) -> float:
@@ -182,25 +198,29 @@ class _Blocks:
         return max(self._waited.values(), default=0.0)
 
 
-def _meet(setup: Setup, pool: Pool, group: Group, stage: str, log: Path) -> tuple[float, list[Row]]:
-    """Let every worker of a group meet and compute one batch twice; returns when they had met."""
+def _first_batch(setup: Setup, pool: Pool, group: Group, stage: str, log: Path) -> list[Row]:
+    """Let every worker of a group compute one batch twice; what `rehearse` returns of each."""
     facts = []
     for worker in range(group.workers):
-        roots = [setup.scratch / "first" / f"{group.label}-{worker}-{name}" for name in PASSES]
+        roots_of = [setup.scratch / "first" / f"{group.label}-{worker}-{name}" for name in PASSES]
         passes = [
-            _one_batch(setup, pool, group, stage, link_inputs(root, setup.prepared, stage), log)
-            for root in roots
+            _one_batch(setup, pool, group, stage, link_inputs(root, setup.prepared, stage))
+            for root in roots_of
         ]
         facts.append({"passes": passes})
-    met = on_every_worker(pool, group, rehearse, facts, log)
-    if problems := sorted({row["problem"] for row in met if row["problem"]}):
-        _refuse(dict.fromkeys(problems, f"its first batch, tried by {group.label}"), log)
-    # All were there when the last of them had come.
-    waited = time.time() - max(row["started"] for row in met)
-    return time.monotonic() - waited, met
+    rows = on_every_worker(pool, group, rehearse, facts, log)
+    for problem in (row["problem"] for row in rows if row["problem"]):
+        if problem["status"] in ("unfit", "refused"):
+            raise PlaceError(
+                f"{problem['task']}: {problem['reason']}",
+                problem["remedy"] or "install the driver's versions where the workers run",
+            )
+        words = problem["reason"] or "; ".join(map(str, problem["failed"].values()))
+        _refuse({problem["task"]: words}, log)
+    return rows
 
 
-def _one_batch(setup: Setup, pool: Pool, group: Group, stage: str, root: Path, log: Path) -> list[Row]:
+def _one_batch(setup: Setup, pool: Pool, group: Group, stage: str, root: Path) -> list[Row]:
     """The first batch of the first position, all steps, as tasks that write to a scratch of their own."""
     plan = setup.plan(stage, frames=setup.config.config.batch_frames, scratch=root)
     position = next(iter(plan.positions))
@@ -216,18 +236,8 @@ def _one_batch(setup: Setup, pool: Pool, group: Group, stage: str, root: Path, l
     prepare(plan, parts)
     tasks, specs = [], Specs(plan)
     for part in parts:
-        terms = pool.terms(group.label, part.node.stage.on_gpu)
-        tasks.append({**specs.of(part), "terms": {**terms, "log_dir": str(log / "rehearsal")}})
+        tasks.append({**specs.of(part), "terms": pool.terms(group.label, part.node.stage.on_gpu)})
     return tasks
-
-
-def _first(started: Sequence[tuple[float, list[Row]]]) -> Row:
-    """What the first batch cost a worker, cold and warm: the median over workers."""
-    seconds = [row["seconds"] for _, met in started for row in met]
-    return {
-        f"first_batch_{name}_s": round(statistics.median(s[i] for s in seconds), 4)
-        for i, name in enumerate(PASSES)
-    }
 
 
 def _timed(setup: Setup, pool: Pool, events: Events, stage: str, root: Path) -> tuple[Row, list[Row]]:
@@ -261,6 +271,7 @@ def _timed(setup: Setup, pool: Pool, events: Events, stage: str, root: Path) -> 
         "max_rss_mb": max(t["max_rss_mb"] or 0.0 for t in tasks),
         "tasks": len(tasks),
         "frames": sum(plan.n_frames.values()),
+        "film_tasks": sum(part.node.step.scope not in PER_FRAME for part in todo),
         "film_frac": round(_film_busy(todo, tasks) / busy, 4) if busy else 0.0,
         "digest": fingerprint({part.id: r.digest for part, r in receipts.items() if r is not None}),
     }

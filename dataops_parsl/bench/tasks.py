@@ -47,16 +47,17 @@ def rehearse(task: dict[str, Any]) -> dict[str, Any]:
     Returns
     -------
     dict
-        ``seconds`` of each pass, ``problem`` in words or empty, and what `meet` returns.
+        ``seconds`` of each pass; ``problem``, the first outcome that is no result, or None; and what `meet`
+        returns.
     """
     met = meet(task)
-    seconds, problem = [], ""
+    seconds, problem = [], None
     for parts in task["passes"]:
         started = time.perf_counter()
         for part in parts:
             outcome = execute(part)
-            if outcome["status"] not in ("done", "partial"):
-                problem = problem or f"{part['id']}: {outcome['status']}, {outcome['reason']}"
+            if outcome["status"] != "done":
+                problem = problem or {"task": part["id"], "remedy": "", **outcome}
         seconds.append(round(time.perf_counter() - started, 4))
     return {**met, "seconds": seconds, "problem": problem}
 

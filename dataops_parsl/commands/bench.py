@@ -26,7 +26,7 @@ from dataops_parsl.config import Bench
 from dataops_parsl.dataset.manifest import Dataset
 from dataops_parsl.engine.groups import groups
 from dataops_parsl.engine.preflight import findings, require
-from dataops_parsl.errors import UsageError
+from dataops_parsl.errors import RejectedError, UsageError
 from dataops_parsl.figures import scaling
 from dataops_parsl.figures.base import png_bytes, svg_bytes
 from dataops_parsl.plan import Plan, check_populations
@@ -35,6 +35,7 @@ from dataops_parsl.report.words import duration
 from dataops_parsl.storage.atomic import check_root
 from dataops_parsl.storage.claims import Lease
 from dataops_parsl.storage.parts import fingerprint
+from dataops_parsl.validate.inputs import recorded_inputs
 
 FLOW = "cytotoxicity"
 HEAD = ("stage", "N", "run, s", "speed-up", "efficiency", "pyCyto's", "start-up, s", "")
@@ -89,7 +90,7 @@ class _Run:
         self.counts = sorted(set(bench.workers))
         self.local = self.config.config.site.kind == "local"
         self.cores = len(os.sched_getaffinity(0)) if self.local else None
-        self.plan = Plan(flow.until(bench.stages[-1]), dataset, self.config)
+        self.plan = Plan(flow.upto(bench.stages), dataset, self.config)
 
     def execute(self) -> int:
         """Open or continue the record, measure what is missing, seal."""
@@ -97,8 +98,8 @@ class _Run:
         check_root(self.config.paths.scratch_root, "paths.scratch_root")
         check_root(output_root, "paths.output_root")
         if not self.local:
-            stages = [self.config.stage(self.flow.nodes[name].stage) for name in self.bench.stages]
-            require(findings(changed(self.config, workers=self.counts[-1]), groups(self.config, stages)))
+            most = changed(self.config, workers=self.counts[-1])
+            require(findings(most, groups(most, [node.stage for node in self.plan.nodes])))
         record, continued = Record.open(output_root, self._recipe(), self.bench.stages)
         _say(self._what())
         for note in self.notes():
@@ -114,12 +115,19 @@ class _Run:
             stack.callback(progress.close)
             self._measure(record, progress)
             rows = self._publish(record)
+            same = all(row["same_result"] for row in rows)
             record.seal(
-                verdict="accepted" if all(row["same_result"] for row in rows) else "rejected",
+                verdict="accepted" if same else "rejected",
                 wall_s=round(time.monotonic() - started, 1),
                 notes=self.notes(),
             )
         _say(f"Measured in {duration(time.monotonic() - started)}; all of it: {record.master.root}")
+        if not same:
+            names = sorted({row["stage"] for row in rows if not row["same_result"]})
+            raise RejectedError(
+                f"the results of {', '.join(names)} differ between numbers of workers",
+                "results must not depend on them: please report it, with the tables of the benchmark",
+            )
         return 0
 
     def _measure(self, record: Record, progress: Progress) -> None:
@@ -156,7 +164,7 @@ class _Run:
         record.master.write_text(ANALYSIS, text)
         ours = {s: {} for s in self.bench.stages} | {
             stage: {r["workers"]: r["speedup"] for r in rows if r["stage"] == stage}
-            for stage in {r["stage"] for r in rows if not r["film_as_one_task"]}
+            for stage in {r["stage"] for r in rows if r["efficiency_frac"] is not None}
         }
         theirs = {
             stage: {n: n * e for n, e in published().efficiency(stage).items()} for stage in self.bench.stages
@@ -177,12 +185,18 @@ class _Run:
                 f"this host has {self.cores} cores: with {', '.join(many)} workers there are more workers "
                 "than cores, which shows that results stay equal, and not how the stages scale"
             )
-        if self.local:
-            out += [
-                f"resources.{stage}.gres = {gres!r} is not used: this site has no GPU blocks"
-                for stage in self.bench.stages
-                if (gres := self.config.resources(stage).gres)
-            ]
+        for stage in self.bench.stages:
+            needs = self.config.resources(stage)
+            on_gpu = any(node.stage.on_gpu for node in self.plan.nodes if node.stage.name == stage)
+            if needs.gres and self.local:
+                out.append(
+                    f"resources.{stage}.gres = {needs.gres!r} is not used: this site has no GPU blocks"
+                )
+            elif needs.gres and not (on_gpu or needs.force_gres):
+                out.append(
+                    f"resources.{stage}.gres = {needs.gres!r} is not used: its backend computes on no GPU "
+                    f"(resources.{stage}.force_gres = true asks for one all the same)"
+                )
         return out
 
     def _what(self) -> str:
@@ -195,7 +209,7 @@ class _Run:
 
     def _recipe(self) -> str:
         """Identity of the benchmark: what is measured, and where."""
-        stages = [self.config.stage(self.flow.nodes[name].stage) for name in self.bench.stages]
+        place = run_facts(self.setting.project)
         return fingerprint(
             {
                 "workflow": self.flow.name,
@@ -204,8 +218,8 @@ class _Run:
                 "frames": self.plan.n_frames,
                 "bench": self.bench.model_dump(mode="json"),
                 "site": self.config.config.site.model_dump(mode="json"),
-                "groups": [g.label for g in groups(self.config, stages)],
-                "versions": run_facts(self.setting.project)["versions"],
+                "resources": {s: self.config.resources(s).model_dump(mode="json") for s in self.bench.stages},
+                **{name: place[name] for name in ("versions", "host", "cpu", "cores")},
             }
         )
 
@@ -225,6 +239,7 @@ class _Run:
             origins=dict(self.config.origins),
             keys={node.id: node.key for node in self.plan.nodes},
             n_frames=self.plan.n_frames,
+            inputs=recorded_inputs(self.dataset, {p: range(n) for p, n in self.plan.n_frames.items()}),
             stages=list(self.bench.stages),
             workers=self.counts,
             repeats=self.bench.repeats,
@@ -238,7 +253,7 @@ def _line(row: Row) -> Sequence[str]:
         row["stage"],
         str(row["workers"]),
         f"{row['wall_s']:.2f}",
-        f"{row['speedup']:.2f}",
+        "–" if row["speedup"] is None else f"{row['speedup']:.2f}",
         efficiency,
         analysis.frac(published().efficiency(row["stage"]).get(row["workers"])),
         f"{row['startup_s']:.1f}",

@@ -88,7 +88,7 @@ class Progress:
 
     def _draw(self, force: bool = False) -> None:
         now = time.monotonic()
-        if not self._total or (
+        if not (self._total or self._block_lines()) or (
             not force and now - self._last < (DRAW_EVERY_S if self._live else PLAIN_EVERY_S)
         ):
             return
@@ -105,9 +105,10 @@ class Progress:
             self._drawn_lines = len(lines)
         else:
             parts = [f"{s} {self._done[s]}/{t}" for s, t in self._total.items()]
-            lost = f" · {self._lost} worker(s) lost" if self._lost else ""
-            blocks = "".join(f" · {line}" for line in self._block_lines())
-            self._stream.write(f"  {' · '.join(parts)}{lost}{self._left(now)}{blocks}\n")
+            lost = [f"{self._lost} worker(s) lost"] if self._lost else []
+            left = [words] if (words := self._left(now)) else []
+            line = " · ".join([*parts, *lost, *left, *self._block_lines()])
+            self._stream.write(f"  {line}\n")
         self._stream.flush()
 
     def _block_lines(self) -> list[str]:
@@ -118,7 +119,7 @@ class Progress:
         if not total / 20 < done < total:  # the first few say nothing of the rest
             return ""
         elapsed = now - min(self._first.values())
-        return f" · {100 * done // total} %, about {duration(elapsed * (total - done) / done)} left"
+        return f"{100 * done // total} %, about {duration(elapsed * (total - done) / done)} left"
 
     def _line(self, stage: str, now: float) -> str:
         done, total = self._done[stage], self._total[stage]

@@ -20,7 +20,7 @@ from dataops_parsl.validate.subject import Kind, Subject
 
 JSON, PAGE = "acceptance_report.json", "acceptance_report.md"
 _SHOWN = 12
-KINDS: tuple[Kind, ...] = (benchmark.KIND, workflow_run.KIND)
+KINDS: tuple[Kind, ...] = (*benchmark.KINDS, workflow_run.KIND)
 """The kinds of bundles that can be validated; the first that fits is taken."""
 
 

@@ -5,19 +5,18 @@ from __future__ import annotations
 from collections.abc import Iterator
 from pathlib import Path
 
+from dataops_parsl.bench.record import MASTER, REPLAY
 from dataops_parsl.bundle import BENCHMARK_RECORD, MANIFEST, RECORD, Bundle, bundles
 from dataops_parsl.errors import UsageError, nearest
 
 LATEST = "latest"
 RUN_HELP = "a run's folder, its id, the unique beginning of its id, or latest"
-BENCHMARK = "benchmark/master"
-"""Where the bundles of benchmarks lie below the output root."""
 
 
 def all_runs(output_root: Path) -> Iterator[Bundle]:
     """All bundles below the output root, of workflows and of benchmarks."""
     folders = sorted(p.name for p in output_root.iterdir() if p.is_dir()) if output_root.is_dir() else []
-    for name in (*folders, BENCHMARK):
+    for name in (*folders, MASTER, REPLAY):
         yield from bundles(output_root, name)
 
 

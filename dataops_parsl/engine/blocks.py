@@ -96,6 +96,7 @@ class Blocks:
     ) -> None:
         self.group, self.executor, self.provider = group, executor, provider
         self.demand = Demand()
+        self.n_workers = 0
         self.blocks: dict[str, Block] = {}
         self._connect_s, self._idle_s, self._report = connect_s, idle_s, report
         self._failures: list[str] = []
@@ -120,6 +121,7 @@ class Blocks:
         managers: Managers = {}
         for manager in self.executor.connected_managers():
             managers.setdefault(str(manager["block_id"]), []).append(manager)
+        self.n_workers = sum(int(m["worker_count"]) for many in managers.values() for m in many)
         now = time.monotonic()
         for block in self.open:
             self._look(block, managers.get(block.id, []), now)

@@ -70,7 +70,7 @@ class Pool:
     report : callable
         Told what becomes of blocks: (executor, block, job id, state, facts).
     fixed : bool
-        Hold all blocks from start to end, whatever there is to do: for a benchmark.
+        Hold all blocks of these groups from start to end, whatever there is to do: for a benchmark.
     """
 
     def __init__(
@@ -84,7 +84,7 @@ class Pool:
         *,
         fixed: bool = False,
     ) -> None:
-        self._fixed = fixed
+        self._held = {g.label for g in groups} if fixed else set[str]()
         self._config, self._groups = config, {g.label: g for g in groups}
         self._run_id, self._run_dir, self._lease, self._report = run_id, run_dir, lease, report
         self._dfk: DataFlowKernel | None = None
@@ -216,7 +216,10 @@ class Pool:
             encrypted=not self.is_local,
             worker_logdir_root=str(self._run_dir / "parsl"),
         )
-        self._blocks[group.label] = Blocks(group, executor, provider, connect_s, idle_s, self._queue_report)
+        blocks = Blocks(group, executor, provider, connect_s, idle_s, self._queue_report)
+        if group.label in self._held:
+            blocks.demand = Demand(group.workers, True)
+        self._blocks[group.label] = blocks
         return executor
 
     # --- work
@@ -264,9 +267,12 @@ class Pool:
 
     def demand(self, label: str, now: int, later: bool) -> None:
         """Say how many tasks could run on an executor, and whether more may come."""
-        if self._fixed:
-            now, later = self._groups[label].workers, True
-        self._blocks[label].demand = Demand(now, later)
+        if label not in self._held:
+            self._blocks[label].demand = Demand(now, later)
+
+    def connected(self, label: str) -> int:
+        """How many workers of an executor are there."""
+        return self._blocks[label].n_workers
 
     def with_more_memory(self, label: str) -> str:
         """The executor for a task that needed more than a worker of this one may have: twice as much.

@@ -70,6 +70,11 @@ class Answer:
         return self.code != 0 and any(words in self.err for words in UNREACHABLE)
 
     @property
+    def forgotten(self) -> bool:
+        """Whether SLURM does not know the job any more."""
+        return "Invalid job id" in self.err
+
+    @property
     def words(self) -> str:
         """What it complained of, in one line."""
         lines = [line.strip() for line in (self.err or self.out).splitlines() if line.strip()]
@@ -237,7 +242,7 @@ class SlurmBlocks(SlurmProvider):  # type: ignore[misc] # Parsl has no types
             ["squeue", "--noheader", "--states=all", "--format=%i|%T|%r|%N", f"--jobs={','.join(open_jobs)}"]
         )
         # With one job that is no longer known squeue fails as a whole: ask for each then.
-        if answer.code and not answer.unreachable and len(open_jobs) > 1:
+        if answer.code and answer.forgotten and len(open_jobs) > 1:
             for job in open_jobs:
                 self._take(
                     [job],
@@ -249,7 +254,8 @@ class SlurmBlocks(SlurmProvider):  # type: ignore[misc] # Parsl has no types
         self._take(open_jobs, answer)
 
     def _take(self, asked: list[str], answer: Answer) -> None:
-        if answer.code and answer.unreachable:
+        if answer.code and not answer.forgotten:
+            # Whatever ails squeue, it says nothing about the jobs.
             self.silent_since = self.silent_since or time.monotonic()
             return
         self.silent_since = None

@@ -11,11 +11,13 @@ from pathlib import Path
 import pyarrow.parquet as pq
 import pytest
 
+from dataops_parsl.bench import overhead
 from dataops_parsl.bench.record import TASKS
 from dataops_parsl.bench.results import AGGREGATED, RESULTS
 from dataops_parsl.bundle import Bundle, seal_files
 from dataops_parsl.provenance import file_sha256
-from tests.helpers import Project, wait_for
+from dataops_parsl.stages import discover
+from tests.helpers import PROJECT, Project, wait_for
 
 pytestmark = pytest.mark.usefixtures("leaves_nothing")
 ARGUMENTS = ("bench", "--workers", "1,2", "--set", 'bench.stages=["trackmate", "contact"]')
@@ -54,6 +56,8 @@ def test_interrupted_it_goes_on_at_the_missing_one(project: Project) -> None:
     assert "Continuing" in output
     assert output.count("N = ") == 4 - before, "what was measured is not measured again"
     assert "resources.cellpose.gres" not in output, "cellpose is not measured"
+    n_cores = len(os.sched_getaffinity(0))
+    assert ("there are more workers than cores" in output) == (n_cores < 2)
 
     (master,) = _folders(project, "master")
     assert {p.name for p in master.iterdir()} == MASTER
@@ -146,7 +150,9 @@ def test_a_replay_sleeps_through_the_real_engine(project: Project, tmp_path: Pat
     assert one["stages"]["register_denoise"] >= 2 * 6 * 5 * scaled
     assert two["stages"]["register_denoise"] >= 6 * 5 * scaled
     assert two["bound"]["work_s"] == pytest.approx(paid_s * scaled / 2)
-    assert two["streamed_s"] >= two["bound"]["work_s"]
+    assert two["bound"]["work_s"] <= two["streamed_s"] < 5 * two["bound"]["work_s"] + 5
+    assert "replay" in project.run("runs")
+    assert "accepted" in project.run("validate", folder.name)
     assert one["streamed_s"] is None
     for words in (
         "toy costs",
@@ -158,6 +164,50 @@ def test_a_replay_sleeps_through_the_real_engine(project: Project, tmp_path: Pat
         assert words in output
     assert (folder / "replay_speedup.png").stat().st_size > 10_000
     assert not list(project.root.glob("data/scratch/small/*")), "nothing was computed"
+
+
+def test_repeats_notes_and_one_number_of_workers(project: Project) -> None:
+    output = project.run(
+        "bench", "--workers", "3", "--set", 'bench.stages=["cellpose"]', "--set", "bench.repeats=2",
+        "--set", "dataset.total_frames=2",
+    )  # fmt: skip
+    assert "note: resources.cellpose.gres = 'gpu:a100-pcie-40gb:1' is not used" in output
+    if len(os.sched_getaffinity(0)) < 3:
+        assert "with 3 workers there are more workers than cores" in output
+    (folder,) = _folders(project, "cellpose")
+    rows = pq.read_table(folder / "tables" / "results.parquet").to_pylist()
+    assert [(r["workers"], r["repeat"], r["lost"]) for r in rows] == [(3, 0, 0), (3, 1, 0)]
+    (one,) = pq.read_table(
+        _folders(project, "master")[0] / "benchmark_results_aggregated.parquet"
+    ).to_pylist()
+    assert one["repeats"] == 2
+    assert one["efficiency_frac"] is None
+    assert one["frames"] == 2 * 4, "whole batches of two films"
+
+
+def test_inputs_with_a_bad_frame_are_refused_by_name(project: Project) -> None:
+    frame = project.root / "data/datasets/small/coculture/ctdr/im_00003.tif"
+    (found,) = project.root.rglob("coculture/ctdr/*00003*") if not frame.exists() else [frame]
+    found.chmod(0o644)
+    found.write_bytes(b"no image")
+    output = project.run("bench", "--workers", "1", "--set", 'bench.stages=["contact"]', expect=4)
+    assert "coculture" in output
+    assert "frame 3" in output
+    assert "without bad frames" in output
+
+
+def test_the_engine_is_measured_beside_bare_parsl(tmp_path: Path) -> None:
+    lease = tmp_path / "lease"
+    lease.touch()
+    with overhead.many_batches("cytotoxicity", PROJECT, discover(), 120) as many:
+        rates = overhead.rates(many, 1, "test", tmp_path / "log", lease)
+        n, seconds = overhead.resume_s(many)
+    assert 30 < rates.tasks < 120
+    assert rates.bare > 0
+    assert 0.05 < rates.dispatched / rates.bare < 20
+    assert 0 < rates.whole < 20 * rates.bare
+    assert 120 <= n < 200
+    assert 0 < seconds < 120
 
 
 @pytest.mark.parametrize(

@@ -26,6 +26,8 @@ def row(stage: str, workers: int, wall_s: float, **more: Any) -> dict[str, Any]:
         "queue_s": 0.5,
         "first_batch_cold_s": 0.6,
         "first_batch_warm_s": 0.1,
+        "lost": 0,
+        "film_tasks": 1,
         "film_frac": 0.0,
         "digest": "a",
         "site": "laptop",
@@ -58,6 +60,23 @@ def test_more_workers_than_cores_are_said_and_not_fitted() -> None:
     assert law.fixed_s == pytest.approx(0, abs=1e-9)
     assert law.work_s == pytest.approx(8)
     assert any("more than cores" in line for line in analysis.advice(rows, {"contact": law}))
+
+
+def test_one_number_of_workers_has_no_efficiency() -> None:
+    (one,) = aggregate([row("contact", 8, 2.0)], cores=None)
+    assert one["speedup"] is None
+    assert one["efficiency_frac"] is None
+    assert "| contact | 8 | 2.00 | – | – |" in analysis.results_table([one])
+
+
+def test_films_enough_for_all_workers_are_shared_out() -> None:
+    rows = aggregate([row("trackmate", n, 8.0 / n, film_frac=0.9, film_tasks=8) for n in (1, 8)], cores=None)
+    assert [r["efficiency_frac"] for r in rows] == [1.0, 1.0]
+
+
+def test_a_disturbed_measurement_is_said() -> None:
+    rows = aggregate([row("contact", 1, 8.0), row("contact", 2, 5.0, lost=2)], cores=None)
+    assert any("2 attempts were lost; measure it again" in x for x in analysis.advice(rows, fits(rows)))
 
 
 def test_a_film_as_one_task_has_no_efficiency() -> None:
