@@ -142,9 +142,9 @@ def _projection(replayed: Replay, timed: Mapping[int, Timed], rates: Rates | Non
     work_h = replayed.work_s(replayed.parts) / scale * times / 3600
     words = (
         f"A projection, not a measurement: {PROJECTED_FRAMES:,} frames at these costs are {work_h:.0f} h of "
-        f"work. On {PROJECTED_WORKERS} workers an executor they take {ideal_s / 3600:.1f} h if nothing is lost "
-        f"(work over workers, critical path as replayed), and {likely_s / 3600:.1f} h at the ratio to the "
-        f"bound that was measured with {n}."
+        f"work. On {PROJECTED_WORKERS} workers an executor they take {ideal_s / 3600:.1f} h if nothing is "
+        f"lost (work over workers, critical path as replayed), and {likely_s / 3600:.1f} h at the ratio to "
+        f"the bound that was measured with {n}."
     )
     if rates is not None:
         need = len(replayed.parts) * times / ideal_s

@@ -45,7 +45,7 @@ def _folders(project: Project, name: str) -> list[Path]:
 
 def test_interrupted_it_goes_on_at_the_missing_one(project: Project) -> None:
     driver = project.start(*ARGUMENTS)
-    wait_for(lambda: _measured(project) >= 1, 120, "a first measurement")
+    wait_for(lambda: _measured(project) >= 1, 300, "a first measurement")
     os.kill(driver.pid, signal.SIGINT)
     assert driver.wait() == 130, driver.output
     before = _measured(project)
