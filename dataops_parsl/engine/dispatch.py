@@ -23,7 +23,7 @@ from dataops_parsl.spec import Specs
 from dataops_parsl.task import execute
 
 Outcome = dict[str, Any]
-AHEAD_S, MOST_AHEAD = 0.2, 16
+AHEAD_S, MOST_AHEAD = 0.2, 32
 """So much work a worker is sent ahead of need, and no more than so many tasks."""
 MOST_BLOCKS_LOST = 10
 """So many blocks may end under a task before it is given up: it may be what ends them."""
