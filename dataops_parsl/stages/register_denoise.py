@@ -4,7 +4,7 @@ segmentation are denoised."""
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from typing import Any, ClassVar, Literal
 
 import numpy as np
@@ -12,13 +12,14 @@ from numpy.typing import NDArray
 from pydantic import Field
 
 from dataops_parsl.algorithms import drift
-from dataops_parsl.algorithms.anchors import EXACT_PX, FIRST, Anchors, Known, Placed, Strategy, shortest
+from dataops_parsl.algorithms.anchors import FIRST, Anchors, Known, Placed, Strategy
 from dataops_parsl.algorithms.denoise import denoise
 from dataops_parsl.algorithms.drift import IDENTITY, NOTHING, Found
 from dataops_parsl.algorithms.shift import compose, farthest_px, invert
 from dataops_parsl.errors import ConfigError, nearest
 from dataops_parsl.film import Film
-from dataops_parsl.stage import Pixels, Stack, Stage, readable, step
+from dataops_parsl.stage import Pixels, Stack, Stage, step
+from dataops_parsl.stages.register_compare import Comparison, is_sure
 from dataops_parsl.stages.register_tables import (
     FRAMES,
     PLACED,
@@ -153,55 +154,14 @@ class RegisterDenoise(Stage):
         if moving is None:
             raise ValueError(f"channel {self._channel(film)!r} has no image here")
         detail_px = or_null(drift.detail_px(moving))
-        best = self._best(stack, frame, moving)
+        comparison = Comparison(self._anchors, self.transform, self.min_confidence)
+        best = comparison.best(stack, frame, moving)
         if best is None:
             return shift_row(-1, NOTHING, None, seen=False)
         return shift_row(*best, detail_px)
 
-    def _best(self, stack: Stack, frame: int, moving: NDArray[Any]) -> tuple[int, Found] | None:
-        """The reference that `frame` was registered to, or came closest to being; -1 if none shows anything.
-
-        None if the frame itself shows nothing.
-        """
-        anchors = self._anchors
-        tried: list[tuple[int, Found]] = []
-        for reference, found in self._compared(stack, anchors.references(frame), moving):
-            tried.append((reference, found))
-            if found.error_px <= EXACT_PX:
-                break
-        sure = [one for one in tried if self._is_sure(one[1])]
-        if sure:
-            return sure[shortest([found.error_px for _, found in sure])]
-        if not drift.is_seen(moving):
-            return None
-        # A reference may be a bad frame itself: then its neighbours serve.
-        for reference, found in self._compared(stack, anchors.stand_ins(frame), moving):
-            if self._is_sure(found):
-                return reference, found
-            tried.append((reference, found))
-        tried = [one for one in tried if self._shows(stack, one[0])]
-        if tried:
-            return max(tried, key=lambda one: one[1].confidence)
-        for reference, found in self._compared(stack, anchors.last_resorts(frame), moving):
-            if self._is_sure(found) or self._shows(stack, reference):
-                return reference, found
-        return -1, NOTHING
-
     def _is_sure(self, found: Found) -> bool:
-        return math.isfinite(found.error_px) and found.confidence >= self.min_confidence
-
-    def _shows(self, stack: Stack, frame: int) -> bool:
-        image = readable(stack, frame)
-        return image is not None and drift.is_seen(image)
-
-    def _compared(
-        self, stack: Stack, references: list[int], moving: NDArray[Any]
-    ) -> Iterator[tuple[int, Found]]:
-        """The drift against each reference that can be read, as it is asked for."""
-        for reference in references:
-            image = readable(stack, reference)
-            if image is not None:
-                yield reference, drift.estimate(image, moving, transform=self.transform)
+        return is_sure(found, self.min_confidence)
 
     @step(
         scope="prefix",
