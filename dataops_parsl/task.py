@@ -239,20 +239,27 @@ class _Shell:
         for frame in self._attempted():
             try:
                 if self.step.scope == "prefix":
-                    result, carry = self.method(film, frame, carry, **inputs)
+                    result, after = self.method(film, frame, carry, **inputs)
                 else:
-                    result = self.method(film, frame, **inputs)
-                for name, value in self._named(result).items():
-                    given = self.step.gives[name]
-                    piece = (frame, value) if isinstance(given, Pixels) else self._table(name, value, frame)
-                    pieces[name].append(piece)
+                    result, after = self.method(film, frame, **inputs), carry
+                own = {name: self._piece(name, value, frame) for name, value in self._named(result).items()}
             except (InputMissingError, PlaceError):
                 raise
             except Exception as error:
                 reason = str(error) if isinstance(error, DataopsError) else f"{type(error).__name__}: {error}"
                 self.receipt.failed[frame] = reason
+            else:
+                # All outputs of a frame or none: one that failed leaves no rows behind, and no carry.
+                carry = after
+                for name, piece in own.items():
+                    pieces[name].append(piece)
         self.receipt.carry = carry
         return {name: self._gathered(name, many) for name, many in pieces.items()}
+
+    def _piece(self, name: str, value: Any, frame: int) -> Any:
+        if isinstance(self.step.gives[name], Pixels):
+            return frame, value
+        return self._table(name, value, frame)
 
     def _gathered(self, name: str, pieces: list[Any]) -> Any:
         if not isinstance(self.step.gives[name], Pixels):

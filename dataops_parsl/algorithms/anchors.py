@@ -26,6 +26,9 @@ EXACT_PX = 0.05
 STAND_INS = 2
 """Frames beside a reference frame that stand in for it when it cannot be used."""
 
+FIRST_FRAMES = 10
+"""Strategy first: frames at the film's start of which the first that can be used is the reference."""
+
 
 class Placed(NamedTuple):
     """Where a frame lies.
@@ -71,41 +74,52 @@ class Anchors:
 
     def stand_ins(self, frame: int) -> list[int]:
         """Frames that stand in for the nearest reference: those beside it, then the frame before `frame`."""
-        if frame <= 0:
+        if frame <= 0 or self.strategy == "first":
             return []
-        if self.strategy == "first":
-            return [f for f in range(1, 1 + STAND_INS) if f < frame]
         *farther, nearest = self.references(frame)
         beside = [*range(nearest - 1, nearest - STAND_INS - 1, -1), frame - 1]
         return [f for f in dict.fromkeys(beside) if f >= 0 and f not in (*farther, nearest)]
 
-    def between(self, frame: int) -> list[int]:
-        """What is left to compare with when none of the others can be read."""
-        if frame <= 0 or self.strategy != "keyframe":
+    def last_resorts(self, frame: int) -> list[int]:
+        """What is left to compare with when none of the others can be read or shows anything.
+
+        Strategy first: the frames at the film's start, then those before. Keyframes: those since the last
+        keyframe, then what that one is compared with itself, near ones first.
+        """
+        if frame <= 0:
             return []
+        nearest = self.references(frame)[-1]
+        if self.strategy == "first":
+            left = [*range(1, FIRST_FRAMES), *range(frame - 1, frame - STAND_INS - 2, -1)]
+        else:
+            left = [*range(nearest + 1, frame), *reversed(self.references(nearest))]
         known = {*self.references(frame), *self.stand_ins(frame)}
-        return [f for f in range(self.references(frame)[-1] + 1, frame) if f not in known]
+        return [f for f in dict.fromkeys(left) if 0 <= f < frame and f not in known]
 
     def may_build_on(self, frame: int, reference: int, placed: Placed) -> bool:
         """Whether a reference's own drift is known, or was lost long enough ago to begin anew from it.
 
         Cells that walk do not go far in one frame: beginning anew after each step would chain their walks.
         """
-        if placed.registered or self.strategy != "keyframe":
-            return placed.registered or self.strategy == "previous"
+        if placed.registered or self.strategy == "previous":
+            return True
+        if self.strategy == "first":
+            return reference >= FIRST_FRAMES
         return frame - reference >= max(1, self.keyframe_every - STAND_INS)
 
     def is_needed(self, frame: int, now: int) -> bool:
         """Whether a frame after `now` may be compared with `frame`."""
         if self.strategy == "first":
-            return frame <= STAND_INS
+            return frame < FIRST_FRAMES or frame >= now - STAND_INS
         if self.strategy == "previous":
             return frame >= now - STAND_INS
         every = self.keyframe_every
         if frame >= now - every - STAND_INS or frame == 0:
             return True
         number = frame // every
-        return frame % every == 0 and now < (number + (number & -number)) * every
+        # Its last user is that keyframe; or, should that one show nothing, those who miss it, up to the next.
+        last = number + (number & -number)
+        return frame % every == 0 and now < (last + 1) * every
 
     def chain(self, reference: int, found: Shift, error_px: float, known: Known) -> Placed:
         """Drift since the first frame, of the drift `found` since the reference."""

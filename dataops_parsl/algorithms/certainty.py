@@ -64,8 +64,9 @@ def standard_error(
     Returns
     -------
     error_px, freedom : float
-        Root mean square over the pixels; inf and 0.0 where fewer parts were seen than there are parameters,
-        or where the frames have nothing in common.
+        Root mean square over the pixels; inf and 0.0 where so few parts were seen that nothing is left to
+        judge by (each tells two numbers, y and x: no more than half as many parts as parameters), or where
+        the frames have nothing in common.
     """
     bread = (slopes * bend) @ theirs.T
     bread = (bread + bread.T) / 2

@@ -40,6 +40,7 @@ __all__ = [
     "compose",
     "estimate",
     "invert",
+    "is_seen",
     "valid_mask",
 ]
 
@@ -54,6 +55,8 @@ _WHITE_FLOOR = 0.1  # of the mean magnitude: emptier frequencies are not blown u
 _MIN_SIDE_PX = 16
 # Of the side. Narrower, it follows the cells, and at the border not as they move: an error of 0.1 px.
 _BACKGROUND_FRAC = 1 / 3
+_FINE_PX = 17  # what is wider, in every second pixel, is light and no cell
+_SEEN_SIGMAS = 4
 
 
 class Found(NamedTuple):
@@ -148,6 +151,39 @@ def detail_px(image: NDArray[Any]) -> float:
     contrast = float(np.mean(flat**2)) - from_noise
     slope = float(np.mean(down**2 + right**2)) - from_noise / _SMOOTH_PX**2
     return bin_px * math.sqrt(contrast / slope) if contrast > 0 and slope > 0 else math.inf
+
+
+def is_seen(image: NDArray[Any]) -> bool:
+    """Whether anything is seen in a frame beyond noise and uneven light: its split-half reliability.
+
+    Noise is unrelated in every second pixel and in their diagonal neighbours, what is seen is in both. Rows
+    and columns of a camera may share noise: their means are taken off.
+
+    Parameters
+    ----------
+    image : (Y, X) array
+        Counts, finite.
+
+    Returns
+    -------
+    bool
+        Whether the halves correlate by more than four standard deviations of chance. Halves narrower than
+        16 px tell nothing: then whether the frame is anything but constant.
+    """
+    rows, columns = (n // 2 * 2 for n in image.shape)
+    halves = image[:rows:2, :columns:2], image[1:rows:2, 1:columns:2]
+    if min(halves[0].shape) < _MIN_SIDE_PX:
+        return bool(_prepare(image, 1)[0].any())
+    bin_px = math.ceil(max(halves[0].shape) / _WORK_SIDE_PX)
+    one, other = (_prepare(half, bin_px)[0] for half in halves)
+    one, other = (_level(half - ndimage.uniform_filter(half, _FINE_PX)) for half in (one, other))
+    return _zncc(one, other) > _SEEN_SIGMAS * math.sqrt(2 * math.pi * _SMOOTH_PX**2 / one.size)
+
+
+def _level(image: Float32) -> Float32:
+    """Means of all rows and columns taken off."""
+    image = image - image.mean(axis=0)
+    return np.asarray(image - image.mean(axis=1, keepdims=True), dtype=np.float32)
 
 
 def _confidence(error_px: float, freedom: float) -> float:

@@ -97,6 +97,26 @@ def invert(shift: Shift) -> Shift:
     return Shift(float(moved[0]), float(moved[1]), -shift.angle_deg)
 
 
+def farthest_px(shift: Shift, shape: tuple[int, ...]) -> float:
+    """Largest distance that a point of the frame went, px: that of a corner, for T(p) - p is linear in p.
+
+    Parameters
+    ----------
+    shift : Shift
+    shape : tuple of two int
+        (Y, X) of the frames.
+    """
+    if shift.translates:
+        return math.hypot(shift.dy_px, shift.dx_px)
+    y, x = (np.array(ends, dtype=np.float64) for ends in zip(*_corners(shape), strict=True))
+    moved_y, moved_x = forward(y, x, shift, shape)
+    return float(np.hypot(moved_y - y, moved_x - x).max())
+
+
+def _corners(shape: tuple[int, ...]) -> list[tuple[int, int]]:
+    return [(y, x) for y in (0, shape[0] - 1) for x in (0, shape[1] - 1)]
+
+
 def rotation(angle_deg: float) -> Matrix:
     """R(angle), acting on (y, x)."""
     cos, sin = math.cos(math.radians(angle_deg)), math.sin(math.radians(angle_deg))

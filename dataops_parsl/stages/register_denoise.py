@@ -4,7 +4,7 @@ segmentation are denoised."""
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from typing import Any, ClassVar, Literal
 
 import numpy as np
@@ -12,17 +12,21 @@ from numpy.typing import NDArray
 from pydantic import Field
 
 from dataops_parsl.algorithms import drift
-from dataops_parsl.algorithms.anchors import EXACT_PX, FIRST, Anchors, Placed, Strategy, shortest
+from dataops_parsl.algorithms.anchors import FIRST, Anchors, Known, Placed, Strategy
 from dataops_parsl.algorithms.denoise import denoise
-from dataops_parsl.algorithms.drift import Found
+from dataops_parsl.algorithms.drift import IDENTITY, NOTHING, Found
+from dataops_parsl.algorithms.shift import compose, farthest_px, invert
 from dataops_parsl.errors import ConfigError, nearest
 from dataops_parsl.film import Film
-from dataops_parsl.stage import Pixels, Stack, Stage, readable, step
+from dataops_parsl.stage import Pixels, Stack, Stage, step
+from dataops_parsl.stages.register_compare import Comparison, is_sure
 from dataops_parsl.stages.register_tables import (
     FRAMES,
     PLACED,
     SHIFTS,
     TRANSFORMS,
+    Compared,
+    compared_at,
     or_null,
     parts,
     placed,
@@ -37,7 +41,7 @@ class RegisterDenoise(Stage):
     """Undo the drift of the stage, and denoise what is segmented."""
 
     name: ClassVar[str] = "register_denoise"
-    version: ClassVar[int] = 3
+    version: ClassVar[int] = 4
 
     register_frames: bool = True
     """Whether drift is looked for at all. Off for single frames and films that do not drift."""
@@ -54,7 +58,7 @@ class RegisterDenoise(Stage):
     strategy: Strategy = "keyframe"
     """What a frame is compared with. keyframe: the last keyframe, these with each other over ever longer
     distances, so that errors hardly add up; previous: the frame before, for films that change fast;
-    first: the first frame, for short films that hardly change."""
+    first: the first frame that can be used, for short films that hardly change."""
 
     keyframe_every: int = Field(10, ge=1)
     """For the strategy keyframe: frames whose number is a multiple of this are keyframes."""
@@ -65,7 +69,8 @@ class RegisterDenoise(Stage):
     them walk: nothing then tells the stage from the cells."""
 
     jump_px: float = Field(10.0, gt=0)
-    """A drift of more than this since the last registered frame is reported as a jump of the stage."""
+    """A drift of more than this since the last registered frame, anywhere in the field, is reported as a jump
+    of the stage."""
 
     refocus_frac: float = Field(0.3, gt=0)
     """A change of the finest structure's size by more than this part of it, from one frame to the next, is
@@ -120,11 +125,11 @@ class RegisterDenoise(Stage):
         return Anchors(self.strategy, self.keyframe_every)
 
     def reference_frames(self, frame: int) -> list[int]:
-        """Frames that `frame` may be compared with, and itself: references, stand-ins, in-betweens."""
+        """Frames that `frame` may be compared with, and itself."""
         if not self.register_frames:
             return [frame]
         anchors = self._anchors
-        return [*anchors.references(frame), *anchors.stand_ins(frame), *anchors.between(frame), frame]
+        return [*anchors.references(frame), *anchors.stand_ins(frame), *anchors.last_resorts(frame), frame]
 
     @step(
         scope="batch",
@@ -149,45 +154,19 @@ class RegisterDenoise(Stage):
         if moving is None:
             raise ValueError(f"channel {self._channel(film)!r} has no image here")
         detail_px = or_null(drift.detail_px(moving))
-        reference, found = self._best(stack, frame, moving)
-        return shift_row(reference, found, detail_px)
+        comparison = Comparison(self._anchors, self.transform, self.min_confidence)
+        best = comparison.best(stack, frame, moving)
+        if best is None:
+            return shift_row(-1, NOTHING, None, seen=False)
+        return shift_row(*best, detail_px)
 
-    def _best(self, stack: Stack, frame: int, moving: NDArray[Any]) -> tuple[int, Found]:
-        """The reference that `frame` was registered to, or came closest to being; -1 if none can be read."""
-        anchors = self._anchors
-        tried: list[tuple[int, Found]] = []
-        for reference, found in self._compared(stack, anchors.references(frame), moving):
-            tried.append((reference, found))
-            if found.error_px <= EXACT_PX:
-                break
-        sure = [one for one in tried if one[1].confidence >= self.min_confidence]
-        if sure:
-            return sure[shortest([found.error_px for _, found in sure])]
-        # A reference may be a bad frame itself: then its neighbours serve.
-        for candidates, also_after_failure in (
-            (anchors.stand_ins(frame), self.strategy != "first"),
-            (anchors.between(frame), False),
-        ):
-            if tried and not also_after_failure:
-                continue
-            for reference, found in self._compared(stack, candidates, moving):
-                tried.append((reference, found))
-                if found.confidence >= self.min_confidence or not also_after_failure:
-                    break
-        return max(tried, key=lambda one: one[1].confidence, default=(-1, Found(drift.IDENTITY, 1.0, 0.0)))
-
-    def _compared(
-        self, stack: Stack, references: list[int], moving: NDArray[Any]
-    ) -> Iterator[tuple[int, Found]]:
-        """The drift against each reference that can be read, as it is asked for."""
-        for reference in references:
-            image = readable(stack, reference)
-            if image is not None:
-                yield reference, drift.estimate(image, moving, transform=self.transform)
+    def _is_sure(self, found: Found) -> bool:
+        return is_sure(found, self.min_confidence)
 
     @step(
         scope="prefix",
         gives={"transforms": TRANSFORMS},
+        facts=("shape_px",),
         parameters=(
             "register_frames",
             "strategy",
@@ -199,27 +178,26 @@ class RegisterDenoise(Stage):
     )
     def chain(self, film: Film, frame: int, carry: Any, shifts: Rows) -> tuple[dict[str, Any], Any]:
         """Chain a frame's shift to the drift of its reference; carries the drifts of frames still needed."""
-        row = shifts.at(frame)
-        reference, confidence = int(row["reference_frame"][0]), float(row["confidence"][0])
+        compared = compared_at(shifts, frame)
         if not self.register_frames:
-            return placed_row(FIRST, reference, confidence, valid=True), None
-        known = {int(f): placed(p) for f, p in (carry or {}).get("known", {}).items()}
-        found = Placed(shift_at(shifts, frame), float(row["error_px"][0]))
-        here, reason = self._place(frame, reference, confidence, found, known)
-        last = placed(carry["last"]) if carry else here
-        step_px = (
-            None
-            if reason
-            else math.dist((last.shift.dy_px, last.shift.dx_px), (here.shift.dy_px, here.shift.dx_px))
-        )
-        detail_px, before_px = or_null(float(row["detail_px"][0])), (carry or {}).get("detail_px")
+            return placed_row(FIRST, -1, 1.0, valid=True), None
+        carry = carry or {"known": {}, "last": None, "detail_px": None}
+        known: Known = {int(f): placed(p) for f, p in carry["known"].items()}
+        last = placed(carry["last"]) if carry["last"] else None
+        if last is None and compared.seen:
+            (compared, known), last = self._begun(compared, known), FIRST
+        here, reason = self._place(frame, compared, known)
+        step_px = None
+        if last is not None and reason is None:
+            step_px = farthest_px(compose(invert(last.shift), here.shift), film.shape_px)
+        detail_px, before_px = compared.detail_px, carry["detail_px"]
         refocused = bool(
             detail_px and before_px and abs(math.log(detail_px / before_px)) > math.log1p(self.refocus_frac)
         )
         columns = placed_row(
             here,
-            reference,
-            confidence,
+            compared.reference,
+            compared.found.confidence,
             detail_px=detail_px,
             step_px=step_px,
             jump=step_px is not None and step_px > self.jump_px,
@@ -231,20 +209,32 @@ class RegisterDenoise(Stage):
         kept = {f: p for f, p in {**known, frame: here}.items() if anchors.is_needed(f, frame) or f == frame}
         return columns, {
             "known": {str(f): parts(p) for f, p in kept.items()},
-            "last": parts(last if reason else here),
+            "last": carry["last"] if reason else parts(here),
             "detail_px": detail_px or before_px,
         }
 
-    def _place(
-        self, frame: int, reference: int, confidence: float, found: Placed, known: dict[int, Placed]
-    ) -> tuple[Placed, str | None]:
+    def _begun(self, compared: Compared, known: Known) -> tuple[Compared, Known]:
+        """The first frame that shows anything is the film's origin, or tells where that was."""
+        if self._is_sure(compared.found):
+            # What others can be registered to is the origin, though it failed or seemed empty itself.
+            return compared, {**known, compared.reference: FIRST}
+        return compared._replace(reference=-1, found=Found(IDENTITY, 1.0, 0.0)), known
+
+    def _place(self, frame: int, compared: Compared, known: Known) -> tuple[Placed, str | None]:
         """A frame's drift since the first one; and why it is that of the frame before, where it is."""
-        if not known:
+        reference, found = compared.reference, compared.found
+        if reference < 0 and self._is_sure(found):
             return FIRST, None
         reason = None
-        if reference < 0:
-            reason = "no frame before it to compare with"
-        elif confidence < self.min_confidence:
+        if not compared.seen:
+            reason = "nothing is seen in it"
+        elif reference < 0:
+            reason = "no frame before it serves: those it may be compared with are out, unreadable or empty"
+        elif not math.isfinite(found.error_px):
+            reason = (
+                f"compared with frame {reference} nothing tells its drift: too little is seen in one of them"
+            )
+        elif not self._is_sure(found):
             reason = (
                 f"compared with frame {reference} its drift has a standard error of {found.error_px:.2g} px: "
                 "too little is seen, or all of it moves by itself"
@@ -255,7 +245,7 @@ class RegisterDenoise(Stage):
             reason = f"its reference, frame {reference}, could not be registered itself"
         if reason is None:
             return self._anchors.chain(reference, found.shift, found.error_px, known), None
-        return Placed(known[max(known)].shift, math.inf), reason
+        return Placed(known[max(known)].shift if known else IDENTITY, math.inf), reason
 
     @step(
         scope="batch",

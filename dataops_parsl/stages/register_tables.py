@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import replace
-from typing import Any
+from typing import Any, NamedTuple
 
 from dataops_parsl.algorithms.anchors import Placed
 from dataops_parsl.algorithms.drift import NAMES, Found, Shift
@@ -45,7 +45,13 @@ PLACED = (
     _REFERENCE,
     *_SURE,
     Column("error_px", "float64", "standard error of the drift, summed over its references", "px", low=0),
-    Column("step_px", "float64", "drift since the last frame that was registered", "px", low=0),
+    Column(
+        "step_px",
+        "float64",
+        "drift since the last frame that was registered, the largest over the field",
+        "px",
+        low=0,
+    ),
     Column("jump", "bool", "whether the stage jumped: a step of more than `jump_px`"),
     Column("refocused", "bool", "whether the focus changed: `detail_px` did by more than `refocus_frac`"),
 )
@@ -58,6 +64,7 @@ SHIFTS = Schema(
         *_since("the reference"),
         *_SURE,
         Column("error_px", "float64", "standard error of that drift", "px", low=0),
+        Column("seen", "bool", "whether anything is seen in the frame beyond noise"),
     ),
 )
 TRANSFORMS = Schema(
@@ -91,7 +98,38 @@ def shift_at(transforms: Rows, frame: int) -> Shift:
     return Shift(*(float(row[name][0]) for name in NAMES))
 
 
-def shift_row(reference: int, found: Found, detail_px: float | None) -> dict[str, Any]:
+class Compared(NamedTuple):
+    """A row of `SHIFTS`.
+
+    Attributes
+    ----------
+    reference : int
+        Frame that it was compared with; -1 for none.
+    found : Found
+        Its drift since then.
+    detail_px : float or None
+        Size of the finest structure.
+    seen : bool
+        Whether anything is seen in the frame.
+    """
+
+    reference: int
+    found: Found
+    detail_px: float | None
+    seen: bool
+
+
+def compared_at(shifts: Rows, frame: int) -> Compared:
+    """What a frame's comparison gave, from its row."""
+    shift, row = shift_at(shifts, frame), shifts.at(frame)
+    error_px = float(row["error_px"][0])
+    found = Found(shift, float(row["confidence"][0]), error_px if math.isfinite(error_px) else math.inf)
+    return Compared(
+        int(row["reference_frame"][0]), found, or_null(float(row["detail_px"][0])), bool(row["seen"][0])
+    )
+
+
+def shift_row(reference: int, found: Found, detail_px: float | None, *, seen: bool = True) -> dict[str, Any]:
     """A row of `SHIFTS`."""
     return _row(
         reference_frame=reference,
@@ -99,6 +137,7 @@ def shift_row(reference: int, found: Found, detail_px: float | None) -> dict[str
         confidence=found.confidence,
         error_px=or_null(found.error_px),
         detail_px=detail_px,
+        seen=seen,
     )
 
 

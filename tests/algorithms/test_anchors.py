@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from dataops_parsl.algorithms.anchors import FIRST, STAND_INS, Anchors, Placed, shortest
+from dataops_parsl.algorithms.anchors import FIRST, FIRST_FRAMES, STAND_INS, Anchors, Placed, shortest
 from dataops_parsl.algorithms.shift import IDENTITY, Shift
 
 ALL = [
@@ -26,7 +26,7 @@ LOST = Placed(IDENTITY, math.inf)
 @pytest.mark.parametrize(
     ("anchors", "frame", "references", "stand_ins"),
     [
-        (Anchors("first"), 57, [0], [1, 2]),
+        (Anchors("first"), 57, [0], []),
         (Anchors("first"), 1, [0], []),
         (Anchors("previous"), 57, [56], [55, 54]),
         (Anchors("keyframe", 10), 0, [], []),
@@ -42,11 +42,31 @@ def test_references(anchors: Anchors, frame: int, references: list[int], stand_i
     assert anchors.stand_ins(frame) == stand_ins
 
 
+@pytest.mark.parametrize(
+    ("anchors", "frame", "last_resorts"),
+    [
+        (Anchors("first"), 3, [1, 2]),
+        (Anchors("first"), 57, [*range(1, FIRST_FRAMES), 56, 55, 54]),
+        (Anchors("previous"), 57, []),
+        (Anchors("keyframe", 10), 0, []),
+        (Anchors("keyframe", 10), 4, [1, 2]),
+        (Anchors("keyframe", 10), 11, [0]),
+        (Anchors("keyframe", 10), 14, [11, 12, 0]),
+        (Anchors("keyframe", 10), 81, [70, 60, 40, 0]),
+        (Anchors("keyframe", 10), 90, [*range(81, 89), 70, 60, 40, 0]),
+    ],
+)
+def test_what_is_left_when_all_else_shows_nothing(
+    anchors: Anchors, frame: int, last_resorts: list[int]
+) -> None:
+    assert anchors.last_resorts(frame) == last_resorts
+
+
 @pytest.mark.parametrize("anchors", ALL)
 def test_what_is_needed_is_kept_and_nothing_waits(anchors: Anchors) -> None:
     kept: set[int] = set()
     for frame in range(2_000):
-        wanted = [*anchors.references(frame), *anchors.stand_ins(frame), *anchors.between(frame)]
+        wanted = [*anchors.references(frame), *anchors.stand_ins(frame), *anchors.last_resorts(frame)]
         assert set(wanted) <= kept
         assert len(wanted) == len(set(wanted))
         kept = {f for f in {*kept, frame} if anchors.is_needed(f, frame)}
@@ -89,6 +109,7 @@ def test_a_far_reference_must_be_worth_it(errors_px: list[float], index: int) ->
         (Anchors("keyframe", 1), 11, 10, True),
         (Anchors("previous"), 11, 10, True),
         (Anchors("first"), 11, 0, False),
+        (Anchors("first"), 13, 12, True),
     ],
 )
 def test_a_lost_reference_serves_only_after_a_while(

@@ -15,7 +15,7 @@ from scipy import ndimage
 from dataops_parsl.algorithms import ants_binding
 from dataops_parsl.algorithms.align import Transform
 from dataops_parsl.algorithms.ants_binding import from_ants, to_ants
-from dataops_parsl.algorithms.drift import IDENTITY, Shift, apply, detail_px, estimate, valid_mask
+from dataops_parsl.algorithms.drift import IDENTITY, Shift, apply, detail_px, estimate, is_seen, valid_mask
 from dataops_parsl.algorithms.shift import forward
 
 Image = NDArray[Any]
@@ -226,3 +226,48 @@ def test_real_stack_agrees_with_stackreg(test_data: Path) -> None:
         seen &= (before_them > 0) & (after_them > 0)
         ours = np.corrcoef(apply(after, shift)[seen], before[seen])[0, 1]
         assert ours > np.corrcoef(after_them[seen].astype(float), before_them[seen])[0, 1] - 0.01
+
+
+def empty(kind: str, side_px: int, rng: np.random.Generator) -> Image:
+    """A frame without a cell in it."""
+    shape = (side_px, side_px)
+    read = rng.normal(100, 2, shape)
+    light = 1 - 0.3 * np.sum((np.mgrid[:side_px, :side_px] / side_px - 0.5) ** 2, axis=0)
+    made: dict[str, Image] = {
+        "constant": np.full(shape, 7.0),
+        "camera": read,
+        "few photons": rng.poisson(np.full(shape, 0.02)),
+        "uneven light": rng.poisson(200 * light),
+        "columns": read + rng.normal(0, 1, (1, side_px)),
+        "rows": read + rng.normal(0, 1, (side_px, 1)),
+        "hot pixels": read + 3000 * (rng.random(shape) < 1e-3),
+    }
+    return made[kind].round().astype(np.uint16)
+
+
+@pytest.mark.parametrize("side_px", [48, 145, 400])
+@pytest.mark.parametrize(
+    "kind", ["constant", "camera", "few photons", "uneven light", "columns", "rows", "hot pixels"]
+)
+def test_nothing_is_seen_in_noise(kind: str, side_px: int) -> None:
+    rng = np.random.default_rng([side_px, len(kind)])
+    assert not any(is_seen(empty(kind, side_px, rng)) for _ in range(10))
+
+
+@pytest.mark.parametrize(
+    ("side_px", "peak", "blurred_px"), [(48, 60, 0), (145, 18, 0), (145, 30, 4), (400, 9, 0), (400, 15, 4)]
+)
+def test_cells_are_seen(side_px: int, peak: float, blurred_px: float) -> None:
+    """The brightest `peak` counts above a ground of 20, whose noise is 4.5; out of focus less by far."""
+    rng = np.random.default_rng(side_px)
+    for seed in range(5):
+        cells = ndimage.gaussian_filter(scene(side_px, seed=seed) * peak / 300, blurred_px)
+        assert is_seen(rng.poisson(20 + cells).astype(np.uint16))
+
+
+@pytest.mark.parametrize("shape", [(0, 0), (1, 1), (5, 40), (16, 16), (30, 31)])
+def test_of_tiny_frames_only_constant_ones_show_nothing(shape: tuple[int, int]) -> None:
+    assert not is_seen(np.full(shape, 9, np.uint16))
+    speck = np.full(shape, 9, np.uint16)
+    speck[:3, :3] = 90
+    assert is_seen(speck) is (min(shape) >= 16)

@@ -10,7 +10,16 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-from dataops_parsl.algorithms.shift import IDENTITY, Shift, apply, compose, forward, invert, valid_mask
+from dataops_parsl.algorithms.shift import (
+    IDENTITY,
+    Shift,
+    apply,
+    compose,
+    farthest_px,
+    forward,
+    invert,
+    valid_mask,
+)
 
 Image = NDArray[Any]
 STRETCHED = Shift(1.3, -2.1, 4.0, 1.03, 0.98, 0.02)
@@ -32,6 +41,18 @@ def mapped(shift: Shift, points: NDArray[np.float64], shape: tuple[int, int]) ->
     stretch = np.array([[shift.scale_y_frac, shift.shear_frac], [shift.shear_frac, shift.scale_x_frac]])
     centre = (np.array(shape) - 1) / 2
     return (points - centre) @ (turn @ stretch).T + centre + (shift.dy_px, shift.dx_px)
+
+
+@settings(deadline=None)
+@given(ANY, st.integers(1, 60), st.integers(1, 60))
+def test_no_point_goes_farther_than_a_corner(shift: Shift, rows: int, columns: int) -> None:
+    grid = np.stack(np.mgrid[:rows, :columns], axis=-1).reshape(-1, 2).astype(np.float64)
+    went = np.hypot(*(mapped(shift, grid, (rows, columns)) - grid).T)
+    assert farthest_px(shift, (rows, columns)) == pytest.approx(went.max(), abs=1e-9)
+
+
+def test_a_shift_moves_all_by_as_much() -> None:
+    assert farthest_px(Shift(3.0, -4.0), (9, 500)) == 5.0
 
 
 def test_compose_chains_the_mappings() -> None:

@@ -22,7 +22,11 @@ N_KEYFRAMES, SIDE_PX, N_CELLS = 864, 160, 60
 LIVES = (50, 250)
 """Shortest and longest life of a cell, keyframes."""
 
-FACTS = {"channels": {"gfp": {"labels": "", "every": 1}}, "segments": {"target": ["gfp"]}}
+FACTS = {
+    "channels": {"gfp": {"labels": "", "every": 1}},
+    "segments": {"target": ["gfp"]},
+    "shape_px": (SIDE_PX, SIDE_PX),
+}
 
 
 def registered(stack: Stack, n_frames: int, stage: RegisterDenoise) -> list[dict[str, Any]]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from functools import cache
 from typing import Any
 
@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from scipy import ndimage
 
 from dataops_parsl.algorithms.align import Transform
-from dataops_parsl.algorithms.anchors import Strategy
+from dataops_parsl.algorithms.anchors import FIRST_FRAMES, Strategy
 from dataops_parsl.algorithms.shift import IDENTITY, NAMES, Shift, forward
 from dataops_parsl.film import Film
 from dataops_parsl.publish import registration_notes
@@ -31,6 +31,7 @@ FACTS: dict[str, Any] = {
     "channels": {"gfp": {"labels": "", "every": 1}},
     "segments": {"target": ["gfp"]},
     "pixel_size_um": (0.5, 0.5),
+    "shape_px": (SIDE_PX, SIDE_PX),
 }
 FILM = Film(position_id="p", facts=FACTS)
 DRIFTS: dict[Transform, list[Shift]] = {
@@ -136,10 +137,91 @@ def test_excluded_frames_leave_the_others_registered(out: set[int], strategy: St
         assert np.allclose((row["dy_px"], row["dx_px"]), wanted, atol=0.4)
 
 
+def bad_frame(kind: str, seed: int = 3) -> Image:
+    """A frame in which nothing is seen: constant, or dark with the noise of a camera."""
+    if kind == "constant":
+        return np.full((SIDE_PX, SIDE_PX), 30, np.uint16)
+    noise = np.random.default_rng(seed).normal(100, 2, (SIDE_PX, SIDE_PX))
+    return noise.round().astype(np.uint16)
+
+
+def drifting(frames: Iterable[int], bad: Mapping[int, Image]) -> dict[int, Image]:
+    """Cells that drift by half a pixel a frame, and what was acquired instead."""
+    return {f: bad[f] if f in bad else drawn(Shift(0.5 * f, -0.3 * f), f) for f in frames}
+
+
+def assert_registered(stage: RegisterDenoise, stack: Mapping[int, Image], bad: Iterable[int]) -> None:
+    """All but the bad frames are, with the drift since the first of them."""
+    rows, out = dict(zip(sorted(stack), registered(stage, stack), strict=True)), set(bad)
+    good = [f for f in rows if f not in out]
+    origin, *others = good
+    assert (rows[origin]["reference_frame"], rows[origin]["confidence"]) == (-1, 1)
+    assert (rows[origin]["step_px"], rows[origin]["error_px"]) == (0, 0)
+    for f in others:
+        assert rows[f]["valid"], (f, rows[f]["reason"])
+        assert rows[f]["reference_frame"] in good
+        true = Shift(0.5 * (f - origin), -0.3 * (f - origin))
+        assert errors_px(shift_of(rows[f]), true).max() < 0.4
+    for f in out & set(rows):
+        assert rows[f]["reason"] == "nothing is seen in it"
+        assert (rows[f]["valid"], rows[f]["reference_frame"], rows[f]["confidence"]) == (False, -1, 0)
+        assert shift_of(rows[f]) == shift_of(rows[max((g for g in rows if g < f), default=f)])
+
+
+@pytest.mark.parametrize("kind", ["constant", "noise"])
+@pytest.mark.parametrize("strategy", STRATEGIES)
+def test_a_frame_that_shows_nothing_is_no_origin(strategy: Strategy, kind: str) -> None:
+    bad = {f: bad_frame(kind, f) for f in (0, 1)}
+    assert_registered(RegisterDenoise(strategy=strategy, keyframe_every=5), drifting(range(14), bad), bad)
+
+
+@pytest.mark.parametrize("kind", ["constant", "noise", "excluded"])
+def test_a_keyframe_and_all_beside_it_may_be_bad(kind: str) -> None:
+    out = (3, 4, 5)
+    frames = [f for f in range(12) if kind != "excluded" or f not in out]
+    bad = {} if kind == "excluded" else {f: bad_frame(kind, f) for f in out}
+    assert_registered(RegisterDenoise(keyframe_every=5), drifting(frames, bad), bad)
+
+
+@pytest.mark.parametrize("n_out", [3, 8, FIRST_FRAMES + 1])
+def test_the_first_frame_may_come_late(n_out: int) -> None:
+    """While the focus settles frames are excluded; the first that is not is what others are compared with."""
+    stack = drifting(range(n_out, n_out + 5), {})
+    assert_registered(RegisterDenoise(strategy="first"), stack, ())
+    references = [row["reference_frame"] for row in registered(RegisterDenoise(strategy="first"), stack)]
+    if n_out < FIRST_FRAMES:
+        assert references == [-1, *4 * [n_out]]
+    else:
+        assert references == [-1, *range(n_out, n_out + 4)]
+
+
+def test_what_registers_is_the_origin_though_it_failed() -> None:
+    """Frame 0 is there to compare with, but its own task failed: all drift is since it."""
+    stack, stage = film_of("translation"), RegisterDenoise(strategy="first")
+    carry, rows = None, []
+    for frame in range(1, 4):
+        columns, carry = stage.chain(FILM, frame, carry, estimated(stage, frame, stack))
+        rows.append({name: values[0] for name, values in columns.items()})
+    assert all(row["valid"] and row["reference_frame"] == 0 for row in rows)
+    for row, true in zip(rows, DRIFTS["translation"][1:], strict=False):
+        assert errors_px(shift_of(row), true).max() < 0.3
+    assert rows[0]["step_px"] == pytest.approx(np.hypot(1.3, 0.7), abs=0.1)
+
+
+def test_too_little_in_common_says_so() -> None:
+    one = np.full((SIDE_PX, SIDE_PX), 30, np.uint16)
+    other = one.copy()
+    one[8:24, 8:24], other[-24:-8, -24:-8] = 300, 300
+    row = registered(RegisterDenoise(), {0: one, 1: other})[1]
+    assert not row["valid"]
+    assert "nan" not in row["reason"]
+
+
 def test_a_frame_beyond_all_references_says_so() -> None:
     rows = registered(RegisterDenoise(strategy="previous"), {f: drawn(side_px=96, seed=f) for f in (0, 4, 5)})
     assert [row["valid"] for row in rows] == [True, False, True]
     assert "no frame before it" in rows[1]["reason"]
+    assert rows[1]["confidence"] == 0
 
 
 def test_cells_that_all_walk_are_no_drift() -> None:
@@ -159,6 +241,16 @@ def test_a_jump_is_found_and_reported() -> None:
     assert max(errors_px(shift_of(row), t).max() for row, t in zip(rows, true, strict=True)) < 0.2
     lax = registered(RegisterDenoise(keyframe_every=3, jump_px=25), stack)
     assert not any(row["jump"] for row in lax)
+
+
+def test_a_jump_at_the_border_is_one() -> None:
+    """The stage turned about the middle of the field: nothing there, and pixels at the corners."""
+    stack = {t: drawn(Shift(0.0, 0.0, 2.5 * (t >= 2)), t) for t in range(4)}
+    rows = registered(RegisterDenoise(transform="rigid", jump_px=3), stack)
+    assert [row["jump"] for row in rows] == [False, False, True, False]
+    turned_px = np.radians(2.5) * np.hypot(SIDE_PX - 1, SIDE_PX - 1) / 2
+    assert rows[2]["step_px"] == pytest.approx(turned_px, abs=0.3)
+    assert abs(rows[2]["dy_px"]) < 0.3
 
 
 def test_a_change_of_focus_is_reported() -> None:
@@ -188,7 +280,7 @@ def test_a_bad_frame_says_so_and_the_rest_is_registered(bad: str) -> None:
 @pytest.mark.parametrize("shape", [(1, 1), (0, 0), (5, 40), (64, 64)])
 def test_frames_without_structure(shape: tuple[int, int]) -> None:
     rows = registered(RegisterDenoise(), {f: np.full(shape, 9, np.uint16) for f in range(3)})
-    assert [row["valid"] for row in rows] == [True, False, False]
+    assert all(not row["valid"] and row["reason"] == "nothing is seen in it" for row in rows)
     assert all(shift_of(row) == IDENTITY and row["detail_px"] is None for row in rows)
 
 
