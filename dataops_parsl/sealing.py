@@ -10,6 +10,7 @@ import pyarrow as pa
 from dataops_parsl import publish
 from dataops_parsl.bundle import TRACE, Bundle
 from dataops_parsl.config import differing
+from dataops_parsl.engine.groups import groups
 from dataops_parsl.plan import Plan
 from dataops_parsl.stage import Pixels
 from dataops_parsl.storage.parts import read_receipt
@@ -35,6 +36,8 @@ def describe(plan: Plan) -> dict[str, Any]:
         # Versions of libraries and sha256 of weights, as the stages name them.
         "identities": {node.stage.name: dict(node.stage.identity()) for node in plan.nodes},
         "resources": {n: config.resources(n).model_dump(mode="json") for n in plan.workflow.nodes},
+        # What each worker really asks for: not a card on one machine, nor for a stage that uses none.
+        "executor_gres": {g.label: g.gres for g in groups(config, [node.stage for node in plan.nodes])},
         "graph": graph(plan),
         "n_frames": plan.n_frames,
     }

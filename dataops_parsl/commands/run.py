@@ -229,11 +229,10 @@ def _show_truth(bundle: Bundle) -> None:
 
 
 def _describe(bundle: Bundle, setting: Setting, plan: Plan) -> None:
-    facts = bundle.facts
-    bundle.update(
-        starts=[*facts.get("starts", []), {"at": now(), **run_facts(setting.project)}],
-        **describe(plan),
-    )
+    facts, said = bundle.facts, describe(plan)
+    # The trace is of all starts, and an earlier one may have had other executors.
+    said["executor_gres"] = {**facts.get("executor_gres", {}), **said["executor_gres"]}
+    bundle.update(starts=[*facts.get("starts", []), {"at": now(), **run_facts(setting.project)}], **said)
     dataset = plan.dataset
     for name in ("dataset.toml", dataset.description.plate):
         if name and (dataset.root / name).exists():

@@ -152,10 +152,23 @@ def test_costs_are_those_of_the_trace(tmp_path: Path) -> None:
 
 
 def test_gpu_hours_where_there_are_gpus(tmp_path: Path) -> None:
-    view = planted(tmp_path, [attempt("segment", 0, 3600)], resources={"segment": {"gres": "gpu:a100:2"}})
-    row = {r[0]: r for r in _rows(costs(view))}["segment"]
-    assert row[7:9] == ["1", "2"]
+    rows = [
+        attempt("segment", 0, 3600, executor="gpu"),
+        attempt("segment", 0, 1800, executor="gpu_with_8gb", number=1),
+        attempt("track", 0, 3600),
+    ]
+    asked = {"cpu": "", "gpu": "gpu:a100:2"}
+    cells = {r[0]: r for r in _rows(costs(planted(tmp_path, rows, kind="slurm", executor_gres=asked)))}
+    assert cells["segment"][7:9] == ["1.5", "3"]
+    assert cells["track"][7:9] == ["1", "0"]
     assert (cards("gpu"), cards("gpu:a100"), cards("gpu:4"), cards("")) == (1, 1, 4, 0)
+
+
+def test_no_gpu_hours_where_no_worker_asked_for_a_card(tmp_path: Path) -> None:
+    """What a stage would ask for on a cluster with GPUs is no card that was used."""
+    configured = {"segment": {"gres": "gpu:1"}}
+    view = planted(tmp_path, [attempt("segment", 0, 3600)], resources=configured, executor_gres={"cpu": ""})
+    assert "GPU-hours" not in costs(view)
 
 
 def _rows(made: str) -> list[list[str]]:
