@@ -70,7 +70,8 @@ def _shown(command: list[str]) -> list[str]:
 def _commit(git: Mapping[str, Any]) -> str:
     if not git:
         return "none: not a git checkout"
-    return f"{git['commit']}{', with changes that were not committed' if git['dirty'] else ''}"
+    words = {True: ", with changes that were not committed", None: ", changes since then not known"}
+    return f"{git['commit']}{words.get(git['dirty'], '')}"
 
 
 def _identities(facts: Mapping[str, Any]) -> Html | None:
