@@ -11,6 +11,7 @@ from dataops_parsl.report.words import UNKNOWN, moment, toml
 from dataops_parsl.validate.acceptance import tally
 from dataops_parsl.validate.checks import Check
 from dataops_parsl.validate.seal import seal_sha256
+from dataops_parsl.validate.versions import check_versions
 
 
 def settings(view: RunView) -> Html:
@@ -57,7 +58,15 @@ def provenance(view: RunView) -> Html:
     ]
     versions = last.get("versions", {})
     made = table("Versions of everything that computes", ("what", "version"), versions.items(), (0, 1))
-    return join([pairs(items, "facts"), details("Versions", made), _identities(facts)])
+    return join([pairs(items, "facts"), _made_earlier(facts), details("Versions", made), _identities(facts)])
+
+
+def _made_earlier(facts: Mapping[str, Any]) -> Html | None:
+    """Parts that were there already, where other versions than these had made them."""
+    found = check_versions(facts)
+    return (
+        tag("p", f"Not all was made by these versions: {found.found}.") if found.verdict == "noted" else None
+    )
 
 
 def _shown(command: list[str]) -> list[str]:
@@ -78,7 +87,7 @@ def _identities(facts: Mapping[str, Any]) -> Html | None:
     rows = [(s, k, v) for s, said in facts.get("identities", {}).items() for k, v in said.items()]
     if not rows:
         return None
-    return table("Libraries and weights of single stages", ("stage", "what", "identity"), rows, (0, 1, 2))
+    return table("Libraries and weights of single steps", ("step", "what", "identity"), rows, (0, 1, 2))
 
 
 def checks(view: RunView) -> Html:

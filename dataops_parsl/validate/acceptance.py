@@ -94,7 +94,7 @@ def tally(checks: Sequence[Check]) -> str:
 
 
 def _rank(state: str) -> int:
-    return ("tampered", "failed", "partial", "ok", "not checked").index(state)
+    return ("tampered", "failed", "partial", "ok", "noted", "not checked").index(state)
 
 
 def _cell(text: str) -> str:

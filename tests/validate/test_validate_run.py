@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import argparse
 import json
 import shutil
 from collections.abc import Callable
@@ -14,9 +15,14 @@ import tifffile
 from dataops_parsl.bundle import MANIFEST, Bundle, seal_files
 from dataops_parsl.cli import main
 from dataops_parsl.commands import validate as command
+from dataops_parsl.commands.setting import open_dataset
+from dataops_parsl.plan import Plan
+from dataops_parsl.report.page import report as page_of
+from dataops_parsl.sealing import made_by
 from dataops_parsl.validate.checks import Check, check
 from dataops_parsl.validate.seal import check_seal
 from dataops_parsl.validate.subject import Kind, Subject
+from dataops_parsl.workflow import load as load_workflow
 from tests.helpers import Project
 from tests.validate.bundles import content, copy_of, delete_row, report, reseal, swap_columns
 
@@ -222,6 +228,43 @@ def test_a_run_of_an_older_version_recorded_less(bundle: Path, validate: Say) ->
     words = validate(bundle, 0)
     assert "tables: not checked: sealed by a version that recorded none" in words
     assert "provenance: not checked: sealed by an older version" in words
+
+
+def test_parts_that_other_versions_made_are_told_and_no_fault(bundle: Path, validate: Say) -> None:
+    facts = json.loads((bundle / "run.json").read_text())
+    (made,) = facts["made_by"]
+    assert made["versions"].items() <= facts["starts"][-1]["versions"].items()
+    assert set(made["steps"]) == {step["id"] for step in facts["graph"]}
+    assert made["parts"] == sum(step["parts"] for step in facts["graph"])
+    assert set(facts["identities"]) == set(made["steps"]), "each population has its own"
+    older = {"versions": made["versions"] | {"scipy": "0.9"}, "parts": 6, "steps": ["contact.pairs"]}
+    unsaid = {"versions": {}, "parts": 1, "steps": ["measure.objects[target]"]}
+    (bundle / "run.json").write_text(json.dumps(facts | {"made_by": [made, older, unsaid]}))
+    reseal(bundle)
+    words = validate(bundle, 0)
+    scipy = made["versions"]["scipy"]
+    assert f"6 parts made earlier, by scipy 0.9 instead of {scipy} (contact.pairs)" in words
+    assert "1 part made earlier, by a version that did not record which" in words
+    assert _checks(bundle)["versions of the parts"]["verdict"] == "noted"
+    assert "Not all was made by these versions: 6 parts" in page_of(Bundle(bundle))
+
+
+def test_who_made_a_part_is_read_from_its_receipt(sealed_project: Project) -> None:
+    said = argparse.Namespace(project=sealed_project.root, dataset=None)
+    dataset, setting = open_dataset(said)
+    plan = Plan(load_workflow(sealed_project.root, "cytotoxicity"), dataset, setting.config)
+    (whole,) = made_by(plan)
+    part = next(iter(plan.parts(plan.nodes[0])))
+    before = part.place.receipt.read_bytes()
+    receipt = json.loads(before)
+    receipt["figures"]["versions"]["numpy"] = "1.0"
+    try:
+        part.place.receipt.write_text(json.dumps(receipt))
+        most, one = made_by(plan)
+    finally:
+        part.place.receipt.write_bytes(before)
+    assert most["parts"] == whole["parts"] - 1
+    assert (one["parts"], one["steps"], one["versions"]["numpy"]) == (1, [plan.nodes[0].id], "1.0")
 
 
 def test_what_file_browsers_leave_behind_is_no_fault(bundle: Path, validate: Say) -> None:
