@@ -44,6 +44,7 @@ def _checks(subject: Subject) -> Iterator[Check]:
             inputs,
             locate(facts, subject.data_root, subject.legacy_root),
             Failures(facts.get("failures", [])).frames,
+            str(facts.get("dataset", {}).get("root", "")),
         )
     labels = record.read(subject.root, record.LABELS)
     if labels is not None and labels["images"]:
