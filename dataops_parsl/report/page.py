@@ -20,7 +20,6 @@ from dataops_parsl.report.trouble import trouble, troubled
 from dataops_parsl.report.view import RunView
 from dataops_parsl.report.words import UNKNOWN, duration, many, moment, percent
 from dataops_parsl.validate.acceptance import MEANINGS, tally
-from dataops_parsl.validate.checks import Check
 
 _STYLE = Path(__file__).with_name("style.css")
 _MARKS = {"accepted": "✓", "partial": "◐", "rejected": "✗", "tampered": "⚠"}
@@ -121,8 +120,8 @@ def _verdict(view: RunView) -> Html:
     meaning = next((m for v, m in MEANINGS.items() if v == verdict), "the run does not say")
     against: list[str] = [f"{c.what}: {c.found}" for c in view.seal]
     if view.acceptance:
-        said = [Check(**c) for c in view.acceptance["checks"]]
-        told = f"Validated {moment(view.acceptance['validated_at'])}. {tally(said)}."
+        said = view.acceptance.checks
+        told = f"Validated {moment(view.acceptance.at)}. {tally(said)}."
         against = against or [f"{c.what}: {c.found}" for c in said if not c.ok]
     else:
         told = (
@@ -131,8 +130,8 @@ def _verdict(view: RunView) -> Html:
             else "As the run itself found before it was sealed. Its files are compared with the seal now; "
             "input and pixels are not: validate does that."
         )
-        failed = view.facts.get("failures", [])
-        against = against or [f"{many(len(failed), 'failure')} listed below"] * bool(failed)
+    failed = view.facts.get("failures", [])
+    against = against or [f"{many(len(failed), 'failure')} listed below"] * bool(failed)
     shown = against[:_MOST_AGAINST]
     if (more := len(against) - len(shown)) > 0:
         shown.append(f"and {more} more")

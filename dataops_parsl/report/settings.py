@@ -93,12 +93,11 @@ def _identities(facts: Mapping[str, Any]) -> Html | None:
 def checks(view: RunView) -> Html:
     """Every check of the last validation, or of the run itself before it was sealed."""
     said = view.acceptance
-    found = [Check(**c) for c in (said["checks"] if said else view.facts.get("checks", [])) if "what" in c]
+    own = (Check(**c) for c in view.facts.get("checks", []) if "what" in c)
+    found = list(said.checks if said else own)
     known = {c.what for c in view.seal}
     found = [*view.seal, *(c for c in found if c.what not in known)]
-    who = (
-        f"By validate, {moment(said['validated_at'])}" if said else "By the run itself, before it was sealed"
-    )
+    who = f"By validate, {moment(said.at)}" if said else "By the run itself, before it was sealed"
     rows = [(c.what, c.expected, c.found, c.verdict) for c in found]
     made = table("Every check", ("what", "expected", "found", "verdict"), rows, (0, 1, 2, 3), note=f"{who}.")
     return details(f"{tally(found)}", made) if rows else tag("p", "None.")

@@ -21,6 +21,10 @@ MEANINGS: dict[Verdict, str] = {
 }
 
 
+FORMAT = 1
+"""Of ``acceptance_report.json``."""
+
+
 @dataclass(frozen=True)
 class Acceptance:
     """A bundle's verdict, and what it rests on."""
@@ -44,7 +48,7 @@ class Acceptance:
     def to_json(self) -> dict[str, Any]:
         """What ``acceptance_report.json`` holds."""
         return {
-            "format": 1,
+            "format": FORMAT,
             "run": self.run,
             "kind": self.kind,
             "verdict": self.verdict,

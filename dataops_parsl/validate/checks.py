@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, get_args
 
 State = Literal["ok", "noted", "not checked", "partial", "failed", "tampered"]
 Verdict = Literal["accepted", "partial", "rejected", "tampered"]
+STATES: tuple[State, ...] = get_args(State)
 PURGED = "purged"
 MAX_NAMED = 5
 _VERDICTS: dict[State, Verdict] = {
@@ -65,5 +66,9 @@ def some(words: Sequence[str], most: int = MAX_NAMED) -> str:
 
 def overall(checks: Iterable[Check]) -> Verdict:
     """The verdict on a bundle: that of its worst check."""
-    found = (_VERDICTS[c.verdict] for c in checks)
-    return max(found, key=_SEVERITY.index, default="accepted")
+    return worst(_VERDICTS[c.verdict] for c in checks)
+
+
+def worst(verdicts: Iterable[Verdict]) -> Verdict:
+    """The worst of several verdicts; accepted where there is none."""
+    return max(verdicts, key=_SEVERITY.index, default="accepted")

@@ -17,6 +17,7 @@ from dataops_parsl.cli import main
 from dataops_parsl.figures.base import png_bytes
 from dataops_parsl.report.figures import Album
 from dataops_parsl.report.page import report
+from dataops_parsl.validate.seal import seal_sha256
 from tests.helpers import Project
 from tests.report.reading import Page
 
@@ -164,6 +165,49 @@ def test_a_tampered_run_says_so_whatever_was_found_before(bundle: Path, sealed_p
     assert main(["report", str(bundle), "--project", str(sealed_project.root)]) == 2
     (bundle / "run.json").write_text("{")
     assert main(["report", str(bundle), "--project", str(sealed_project.root)]) == 2
+
+
+def _acceptance(bundle: Path, **changed: object) -> str:
+    """The page with an acceptance report of this seal, that says something else than validate did."""
+    ok = {"what": "seal: files", "expected": "as sealed", "found": "all", "verdict": "ok"}
+    said = {
+        "format": 1,
+        "verdict": "accepted",
+        "validated_at": "2026-01-01T00:00:00+00:00",
+        "seal_sha256": seal_sha256(bundle),
+        "checks": [ok],
+    }
+    (bundle / "acceptance_report.json").write_text(json.dumps(said | changed))
+    return report(Bundle(bundle))
+
+
+@pytest.mark.parametrize(
+    "changed",
+    [
+        {"format": 2},
+        {"checks": 3},
+        {"checks": [{"what": "x"}]},
+        {"checks": [{"what": "x", "expected": "y", "found": "z", "verdict": "certified"}]},
+        {"checks": [{"what": "x", "expected": "y", "found": 5, "verdict": "ok"}]},
+        {"checks": []},
+        {"validated_at": None, "seal_sha256": "of another"},
+    ],
+)
+def test_a_validation_that_cannot_be_read_is_none(bundle: Path, changed: dict[str, object]) -> None:
+    assert "Validated 1 Jan 2026" in _acceptance(bundle)
+    text = _acceptance(bundle, **changed)
+    assert "As the run itself found before it was sealed" in text
+    assert '<div class="verdict accepted"' in text
+
+
+def test_a_verdict_is_not_taken_at_its_word(bundle: Path, sealed_project: Project) -> None:
+    failed = {"what": "input: bytes", "expected": "as read", "found": "torn", "verdict": "failed"}
+    assert '<div class="verdict rejected"' in _acceptance(bundle, checks=[failed])
+    partial = bundle.parent / "partial"
+    shutil.copytree(sealed_project.bundles("stills")[0], partial)
+    text = _acceptance(partial)
+    assert '<div class="verdict partial"' in text, "no better than the run's own, which lists failures"
+    assert "listed below" in text
 
 
 def test_a_partial_run_tells_what_failed_first(sealed_project: Project) -> None:
