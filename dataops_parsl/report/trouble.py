@@ -9,6 +9,7 @@ from typing import Any
 from dataops_parsl.report.html import Html, code, details, join, table, tag
 from dataops_parsl.report.view import GOOD, RunView
 from dataops_parsl.report.words import UNKNOWN, many, number
+from dataops_parsl.validate.failures import place
 from dataops_parsl.validate.ranges import ranges
 
 MOST_ROWS, EXCERPT_LINES, MOST_EXCERPTS, MOST_CHARACTERS = 40, 25, 8, 4000
@@ -31,7 +32,7 @@ def trouble(view: RunView) -> Html:
 def _missing(view: RunView) -> Html:
     grouped: dict[tuple[str, str, str], list[int]] = {}
     for f in view.facts.get("failures", []):
-        key = (f["position"] or "all positions", f["stage"], f["reason"])
+        key = (place(f["position"]), f["stage"], f["reason"])
         grouped.setdefault(key, []).extend([] if f["frame"] in (None, -1) else [f["frame"]])
     if not grouped:
         return tag("p", "No frame is missing from the results: what was lost was computed again.")

@@ -286,6 +286,12 @@ def test_what_failed_is_told_with_its_log(tmp_path: Path) -> None:
     assert len(tail(log).splitlines()) == 25
 
 
+def test_what_failed_for_the_whole_dataset_is_of_all_positions(tmp_path: Path) -> None:
+    failure = {"position": "dataset", "frame": None, "stage": "outcome.rates", "reason": "no room", "log": ""}
+    made = trouble(planted(tmp_path, PLAIN, verdict="partial", failures=[failure]))
+    assert ["all positions", "all", "outcome.rates", "no room"] in _rows(made)
+
+
 def test_a_run_without_failures_says_so(tmp_path: Path) -> None:
     view = planted(tmp_path, PLAIN)
     assert not troubled(view)
