@@ -238,6 +238,21 @@ def test_places_on_a_cut_axis_lead_back_to_their_times() -> None:
     assert places == sorted(places)
 
 
+def test_of_many_pauses_the_longest_are_cut(tmp_path: Path) -> None:
+    starts = [1000.0 * i + 5000.0 * (i > 20) for i in range(60)]
+    spans = [(start, start + 1.0) for start in starts]
+    axis = timeline._Axis(spans)
+    assert len(axis.cuts) == 12
+    assert axis.scale > 0
+    assert (20_001.0, 26_000.0) in axis.cuts, "the longest of all"
+    places = [axis.px(t) for start, end in spans for t in (start, end)]
+    assert places == sorted(places)
+    assert timeline.LEFT <= places[0] < places[-1] <= timeline.WIDTH
+    rows = [attempt("track", start, 1.0, number=i) for i, start in enumerate(starts)]
+    boxes = _boxes(timeline.timeline(planted(tmp_path, rows)))
+    assert all(timeline.LEFT <= x <= timeline.WIDTH for x, _, _ in boxes)
+
+
 def test_a_run_that_computed_nothing(tmp_path: Path) -> None:
     view = planted(tmp_path, [])
     for made in (timeline.timeline(view), costs(view), advice.advice(view)):
