@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 import tifffile
 
-from dataops_parsl.bundle import MANIFEST, Bundle, seal_files
+from dataops_parsl.bundle import MANIFEST, Bundle, files_of, seal_files
 from dataops_parsl.cli import main
 from dataops_parsl.commands import validate as command
 from dataops_parsl.commands.setting import open_dataset
@@ -268,7 +268,35 @@ def test_who_made_a_part_is_read_from_its_receipt(sealed_project: Project) -> No
 
 
 def test_what_file_browsers_leave_behind_is_no_fault(bundle: Path, validate: Say) -> None:
-    (bundle / "tables" / ".DS_Store").write_bytes(b"x")
+    noise = (".DS_Store", "tables/Thumbs.db", "log/.nfs0001", "tables/.cells.parquet.1.ab.tmp")
+    for name in noise:
+        (bundle / name).write_bytes(b"x")
+    assert "accepted" in validate(bundle, 0)
+    # Nor where it was there when the run was sealed, and went or changed since.
+    reseal(bundle)
+    assert not set(noise) & set(json.loads((bundle / MANIFEST).read_text())["files"])
+    (bundle / noise[0]).write_bytes(b"other")
+    (bundle / noise[2]).unlink()
+    assert "accepted" in validate(bundle, 0)
+
+
+def test_noise_that_an_earlier_version_sealed_is_no_fault(bundle: Path, validate: Say) -> None:
+    manifest = json.loads((bundle / MANIFEST).read_text())
+    manifest["files"]["tables/.DS_Store"] = {"sha256": "0" * 64, "bytes": 1}
+    (bundle / MANIFEST).write_text(json.dumps(manifest))
+    assert "accepted" in validate(bundle, 0)
+
+
+def test_a_file_that_goes_while_it_is_sealed_ends_nothing(
+    bundle: Path, validate: Say, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    late = bundle / "log" / "parsl" / "late.log"
+    late.write_text("x")
+    listed = files_of(bundle)
+    late.unlink()
+    monkeypatch.setattr("dataops_parsl.bundle.files_of", lambda root: listed)
+    reseal(bundle)
+    monkeypatch.undo()
     assert "accepted" in validate(bundle, 0)
 
 
