@@ -9,6 +9,7 @@ import shutil
 from itertools import pairwise
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from dataops_parsl import open_run
@@ -230,6 +231,35 @@ def test_old_runs_that_recorded_less_have_a_page_too(bundle: Path) -> None:
     Bundle(bundle).seal()
     shutil.rmtree(bundle / "figures")
     Page(report(Bundle(bundle)))
+
+
+def test_photographs_are_not_read_for_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Once one did not fit; a small picture that fits is shown all the same."""
+    from PIL import Image
+
+    noise = np.random.default_rng(0).integers(0, 255, (300, 300, 3), dtype=np.uint8)
+    noise = noise.repeat(3, 0).repeat(3, 1)
+    for i in range(20):
+        Image.fromarray(noise).save(tmp_path / f"outlines_P{i:02d}.png")
+    Image.fromarray(noise[:20, :20]).save(tmp_path / "outlines_P99.png")
+    opened = []
+    real = Image.open
+    monkeypatch.setattr(Image, "open", lambda path: opened.append(path.name) or real(path))
+    made = Album(tmp_path, left_bytes=10_000).overlays()
+    assert opened == ["outlines_P00.png", "outlines_P99.png"]
+    assert made.count("<img") == 1
+    assert "20 pictures left out" in made
+    assert "figures/outlines_P11 and others" in made
+
+
+def test_of_many_notes_the_first_are_shown(bundle: Path) -> None:
+    facts = json.loads((bundle / "run.json").read_text())
+    (bundle / "run.json").write_text(json.dumps(facts | {"notes": [f"note {i}" for i in range(1000)]}))
+    (bundle / MANIFEST).unlink()
+    Bundle(bundle).seal()
+    text = report(Bundle(bundle))
+    assert text.count("<li>note ") == 12
+    assert "and 988 more; all are in run.json" in text
 
 
 def test_pictures_beyond_the_budget_are_named_and_left_out(tmp_path: Path) -> None:

@@ -126,6 +126,12 @@ def test_more_workers_than_cores_are_told(tmp_path: Path) -> None:
     rows = [attempt("track", 0, 3, max_rss_mb=2500.0)]
     view = planted(tmp_path, rows, starts=[{"cores": 1}])
     assert tomllib.loads(advice.as_toml(advice.changes(view))) == {"workers": 1}
+    rows = [attempt("track", 0, 3, max_rss_mb=100.0)]
+    made = advice.advice(planted(tmp_path / "both", rows, starts=[{"cores": 1}]))
+    top, below = re.findall("<pre><code>(.*?)</code></pre>", made, re.DOTALL)
+    assert tomllib.loads(top) == {"workers": 1}
+    assert tomllib.loads(below) == {"resources": {"default": {"mem_gb": 1}}}
+    assert "at the top of <code>configs/config.user.toml</code>" in made.partition("<pre>")[0][-200:]
 
 
 @pytest.mark.parametrize(("used", "asked"), [(0.1, 1.0), (1.0, 1.5), (6.0, 8.0), (10.0, 13.0)])
@@ -299,6 +305,38 @@ def test_what_failed_is_told_with_its_log(tmp_path: Path) -> None:
     assert "ValueError: torn" in made
     assert "line 10\n" not in made, "only its end"
     assert len(tail(log).splitlines()) == 25
+
+
+def test_logs_are_read_from_their_ends(tmp_path: Path) -> None:
+    log = tmp_path / "huge.log"
+    with open(log, "wb") as file:
+        file.truncate(3 << 30)  # no disk is taken by it, but memory would be
+        file.seek(0, 2)
+        file.write("µ first\n".encode() * 40)
+        file.write(b"the end\n")
+    found = tail(log).splitlines()
+    assert len(found) == 25
+    assert (found[0], found[-1]) == ("µ first", "the end")
+
+
+@pytest.mark.parametrize("how", ["parts", "host", "link"])
+def test_no_file_outside_of_the_logs_is_shown(tmp_path: Path, how: str) -> None:
+    """A bundle of somebody else may name any file of the reader's disk."""
+    (tmp_path / "secret.jsonl").write_text("a password")
+    failure = {"position": "P1", "frame": 1, "stage": "a.b", "reason": "torn", "log": ""}
+    host = "node"
+    if how == "parts":
+        failure["log"] = f"/x/log/{'../' * 30}{tmp_path.relative_to('/')}/secret.jsonl"
+    if how == "host":
+        host = f"{'../' * 30}{tmp_path.relative_to('/')}/secret"
+        (tmp_path / "secret-1.jsonl").write_text("a password")
+    rows = [attempt("track", 0, 5, outcome="lost", reason="gone", host=host)]
+    view = planted(tmp_path, rows, verdict="partial", failures=[failure])
+    (view.log_dir / "failures").mkdir()
+    (view.log_dir / "workers").mkdir()
+    if how == "link":
+        (view.log_dir / "failures" / "x.txt").symlink_to(tmp_path / "secret.jsonl")
+    assert "a password" not in trouble(view)
 
 
 def test_what_failed_for_the_whole_dataset_is_of_all_positions(tmp_path: Path) -> None:
