@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import fcntl
 import json
+import os
 import secrets
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
@@ -30,6 +31,8 @@ BENCHMARK_RECORD = "run_metadata.json"
 """The same of a benchmark."""
 ADDED = ("acceptance_report.json", "acceptance_report.md", "report.html")
 """What may be added beside a sealed bundle: said about it, no part of it."""
+_OF_THE_SYSTEM = (".DS_Store", "Thumbs.db", "desktop.ini")
+"""Left behind by file browsers."""
 FORMAT = 2
 """Of run.json; since 2 runs seal what validation needs."""
 TRACE = "trace"
@@ -151,12 +154,41 @@ def seal_files(root: Path, run: str, beside: Mapping[str, Path] | None = None) -
 
 
 def _hashes(folder: Path) -> dict[str, dict[str, Any]]:
-    """sha256 and size of every file of a folder, but for the manifest's own and the lease."""
-    return {
-        str(path.relative_to(folder)): {"sha256": file_sha256(path), "bytes": path.stat().st_size}
-        for path in sorted(folder.rglob("*"))
-        if path.is_file() and str(path.relative_to(folder)) not in (MANIFEST, LEASE, *ADDED)
-    }
+    """sha256 and size of every file of a folder that belongs to it; one that goes meanwhile is left out."""
+    found = {}
+    for name in files_of(folder):
+        path = folder / name
+        try:
+            found[name] = {"sha256": file_sha256(path), "bytes": path.stat().st_size}
+        except (FileNotFoundError, IsADirectoryError):
+            continue
+    return found
+
+
+def files_of(root: Path) -> list[str]:
+    """Files of a bundle as paths below it: what is sealed, and what is compared with the seal later."""
+    found: list[Path] = []
+    # Unlike a glob it does not end at a folder that goes meanwhile.
+    for folder, inner, files in os.walk(root):
+        paths = (Path(folder, name) for name in (*files, *inner))
+        found += (path for path in paths if path.is_file() or path.is_symlink())
+    names = (str(path.relative_to(root)) for path in sorted(found))
+    return [name for name in names if not may_come_and_go(name)]
+
+
+def may_come_and_go(name: str) -> bool:
+    """Whether a file says nothing about a bundle, so that it may be there or not.
+
+    The seal itself and what is added beside it; what file browsers and network file systems leave behind;
+    hidden temporary names of files that a kill left half written.
+    """
+    last = name.rpartition("/")[2]
+    return (
+        name in (MANIFEST, LEASE, *ADDED)
+        or last in _OF_THE_SYSTEM
+        or last.startswith(".nfs")
+        or (last.startswith(".") and last.endswith(".tmp"))
+    )
 
 
 def bundles(output_root: Path, workflow: str) -> Iterator[Bundle]:

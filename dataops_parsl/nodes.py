@@ -8,6 +8,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
+from dataops_parsl.dataset.names import FOR_ALL
 from dataops_parsl.stage import PER_FRAME, Stage, Step
 from dataops_parsl.storage.parts import PartPlace, fingerprint
 
@@ -101,13 +102,14 @@ class Part:
     @property
     def id(self) -> str:
         """Such as ``trackmate.link[target]/P1/00003``."""
-        return f"{self.node.id}/{self.stem.replace('.', '/')}"
+        batch = f"/{self.index:05d}" if self.node.step.scope in PER_FRAME else ""
+        return f"{self.node.id}/{self.position or FOR_ALL}{batch}"
 
     @cached_property
     def stem(self) -> str:
         """Its files' name."""
         if not self.position:
-            return "dataset"
+            return FOR_ALL
         return f"{self.position}.{self.index:05d}" if self.node.step.scope in PER_FRAME else self.position
 
     @property

@@ -73,20 +73,33 @@ def host_facts() -> dict[str, Any]:
     return {"host": platform.node(), "pid": os.getpid()}
 
 
-def _git(project: Path, *arguments: str) -> str:
+def _git(folder: Path, *arguments: str) -> str | None:
+    """What git says; None where it fails, is not there or takes too long."""
     try:
         done = subprocess.run(
-            ["git", "-C", str(project), *arguments], capture_output=True, text=True, timeout=10, check=False
+            ["git", "-C", str(folder), *arguments], capture_output=True, text=True, timeout=10, check=False
         )
-    except (OSError, subprocess.TimeoutExpired):
-        return ""
-    return done.stdout.strip() if done.returncode == 0 else ""
+    except (OSError, ValueError, subprocess.TimeoutExpired):
+        return None
+    return done.stdout.strip() if done.returncode == 0 else None
 
 
-def git_facts(project: Path) -> dict[str, Any]:
-    """Commit and dirty flag of the project's checkout; empty outside one."""
-    commit = _git(project, "rev-parse", "HEAD")
-    return {"commit": commit, "dirty": bool(_git(project, "status", "--porcelain"))} if commit else {}
+def git_facts(folder: Path) -> dict[str, Any]:
+    """Commit of a folder's checkout, and whether there are changes that were not committed.
+
+    Returns
+    -------
+    dict
+        ``commit, dirty``; `dirty` is None where git could not say. Empty outside of a checkout, and where the
+        folder merely lies in one that knows nothing of it, as an installed copy does in a project's
+        environment: that commit is of something else.
+    """
+    if _git(folder, "ls-files", "--error-unmatch", "--", ".") is None:
+        return {}
+    if not (commit := _git(folder, "rev-parse", "HEAD")):
+        return {}
+    changes = _git(folder, "status", "--porcelain")
+    return {"commit": commit, "dirty": None if changes is None else bool(changes)}
 
 
 def cpu_model() -> str:

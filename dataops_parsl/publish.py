@@ -111,8 +111,10 @@ def registration_notes(frames: pa.Table) -> list[str]:
     """Jumps, changes of focus and frames that could not be registered, a line a position and kind."""
     out = []
     rows = frames.select(["position_id", "frame", "valid", "reason", "confidence", *_EVENTS]).to_pylist()
-    for position in dict.fromkeys(row["position_id"] for row in rows):
-        own = [row for row in rows if row["position_id"] == position]
+    films: dict[str, list[dict[str, Any]]] = {}
+    for row in rows:
+        films.setdefault(row["position_id"], []).append(row)
+    for position, own in films.items():
         # Excluded and failed frames have no confidence and are told of elsewhere.
         lost = [row["frame"] for row in own if not row["valid"] and row["confidence"] is not None]
         if lost:

@@ -10,9 +10,10 @@ import pyarrow as pa
 from dataops_parsl import publish
 from dataops_parsl.bundle import TRACE, Bundle
 from dataops_parsl.config import differing
+from dataops_parsl.engine.groups import groups
 from dataops_parsl.plan import Plan
 from dataops_parsl.stage import Pixels
-from dataops_parsl.storage.parts import read_receipt
+from dataops_parsl.storage.parts import fingerprint, read_receipt
 from dataops_parsl.trace import TRACE as TRACE_SCHEMA
 from dataops_parsl.validate import record as sealed
 from dataops_parsl.validate.checks import PURGED, Check
@@ -32,9 +33,11 @@ def describe(plan: Plan) -> dict[str, Any]:
         "origins": config.origins,
         "differing": differing(config),
         "keys": {node.id: node.key for node in plan.nodes},
-        # Versions of libraries and sha256 of weights, as the stages name them.
-        "identities": {node.stage.name: dict(node.stage.identity()) for node in plan.nodes},
+        # What the stages name beyond parameters, such as sha256 of weights; of each population its own.
+        "identities": {node.id: dict(node.stage.identity()) for node in plan.nodes},
         "resources": {n: config.resources(n).model_dump(mode="json") for n in plan.workflow.nodes},
+        # What each worker really asks for: not a card on one machine, nor for a stage that uses none.
+        "executor_gres": {g.label: g.gres for g in groups(config, [node.stage for node in plan.nodes])},
         "graph": graph(plan),
         "n_frames": plan.n_frames,
     }
@@ -68,6 +71,29 @@ def record(
         counted(counts["images"]) if counts["images"] else None,
         {name: film.excluded for name, film in plan.positions.items()},
     )
+
+
+def made_by(plan: Plan) -> list[dict[str, Any]]:
+    """The versions of the workers that computed the parts, those of most parts first.
+
+    Parts of an earlier run are taken as they are, also after an upgrade of a library.
+
+    Returns
+    -------
+    list of dict
+        ``versions`` as `worker_versions`, empty where a receipt says none; number of ``parts``; ``steps``.
+    """
+    found: dict[str, dict[str, Any]] = {}
+    for node in plan.nodes:
+        for part in plan.parts(node):
+            if (receipt := read_receipt(part.place.receipt)) is None:
+                continue
+            versions = receipt.figures.get("versions", {})
+            made = found.setdefault(fingerprint(versions), {"versions": versions, "parts": 0, "steps": []})
+            made["parts"] += 1
+            if node.id not in made["steps"]:
+                made["steps"].append(node.id)
+    return sorted(found.values(), key=lambda made: -made["parts"])
 
 
 def _frames_read(plan: Plan) -> dict[str, set[int]]:

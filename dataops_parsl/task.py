@@ -154,7 +154,12 @@ class _Shell:
             drop_receipts(self.place)
         for name, value in outputs.items():
             self.receipt.outputs[name] = self._publish(name, value)
-        self.receipt.figures = {"wall_s": round(time.time() - started, 3), "host": os.uname().nodename}
+        self.receipt.figures = {
+            "wall_s": round(time.time() - started, 3),
+            "host": os.uname().nodename,
+            # A later run with other libraries takes this part as it is, and must not call it its own.
+            "versions": worker_versions(),
+        }
         publish_receipt(self.place, self.receipt)
         return self.receipt
 

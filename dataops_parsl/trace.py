@@ -15,6 +15,7 @@ from typing import Any
 import pyarrow as pa
 
 from dataops_parsl.bundle import TRACE as NAME
+from dataops_parsl.dataset.names import FOR_ALL
 from dataops_parsl.events import read
 from dataops_parsl.tables import Column, Schema
 from dataops_parsl.worker.log import read_all
@@ -111,8 +112,8 @@ def _parsed(task: str) -> Line:
     if found is None:
         return {"stage": task.partition(".")[0]}
     position, _, batch = found["place"].partition("/")
-    # A step for the whole dataset has the one part "dataset", which is no field of view.
-    one_for_all = position == "dataset" and not batch
+    # A step for the whole dataset has one part, which is of no field of view.
+    one_for_all = position == FOR_ALL and not batch
     return {
         "stage": found["stage"],
         "step": found["step"],

@@ -27,13 +27,14 @@ from dataops_parsl.events import Events, stage_times
 from dataops_parsl.needs import Assessor, Needs, downstream
 from dataops_parsl.nodes import Part
 from dataops_parsl.plan import Plan, check_populations
-from dataops_parsl.provenance import run_facts
+from dataops_parsl.provenance import run_facts, worker_versions
 from dataops_parsl.report.words import duration
-from dataops_parsl.sealing import describe, record
+from dataops_parsl.sealing import describe, made_by, record
 from dataops_parsl.storage.atomic import check_root
 from dataops_parsl.storage.claims import Lease
 from dataops_parsl.storage.parts import parquet_bytes
 from dataops_parsl.trace import devices, executors, gpu_idle_frac, trace
+from dataops_parsl.validate.versions import others
 
 TRUTH, TRUTH_SCORES = "truth.txt", "truth.csv"
 
@@ -205,9 +206,11 @@ def _publish_and_seal(
     checks = record(bundle, plan, {**tables, TRACE: attempts}, failures)
     verdict = "partial" if failures else "accepted" if all(c.ok for c in checks) else "rejected"
     used = executors(bundle.events, attempts)
+    made = made_by(plan)
     bundle.seal(
         verdict=verdict,
-        notes=publish.notes(plan, tables),
+        notes=publish.notes(plan, tables) + others(made, worker_versions()),
+        made_by=made,
         checks=[vars(c) for c in checks],
         failures=failures,
         parts=publish.digests(plan),
@@ -229,11 +232,10 @@ def _show_truth(bundle: Bundle) -> None:
 
 
 def _describe(bundle: Bundle, setting: Setting, plan: Plan) -> None:
-    facts = bundle.facts
-    bundle.update(
-        starts=[*facts.get("starts", []), {"at": now(), **run_facts(setting.project)}],
-        **describe(plan),
-    )
+    facts, said = bundle.facts, describe(plan)
+    # The trace is of all starts, and an earlier one may have had other executors.
+    said["executor_gres"] = {**facts.get("executor_gres", {}), **said["executor_gres"]}
+    bundle.update(starts=[*facts.get("starts", []), {"at": now(), **run_facts(setting.project)}], **said)
     dataset = plan.dataset
     for name in ("dataset.toml", dataset.description.plate):
         if name and (dataset.root / name).exists():

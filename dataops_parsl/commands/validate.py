@@ -56,7 +56,7 @@ def execute(args: argparse.Namespace) -> int:
     acceptance = acceptance_of(bundle, paths)
     print(f"run {bundle.id}: {acceptance.verdict}: {MEANINGS[acceptance.verdict]}")
     print(tally(acceptance.checks))
-    for one in [c for c in acceptance.checks if c.verdict == "not checked"]:
+    for one in [c for c in acceptance.checks if c.verdict in ("noted", "not checked")]:
         print(f"  {one.what}: {found(one)}")
     # Said before anything is written: a bundle on a read-only disk has a verdict too.
     folder = args.output or bundle.root

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dataops_parsl.dataset.description import DatasetDescription
-from dataops_parsl.dataset.names import safe_name
+from dataops_parsl.dataset.names import check_position, safe_name
 from dataops_parsl.dataset.plate import Times
 from dataops_parsl.dataset.readers import FoundChannel, FoundPosition, Source
 from dataops_parsl.errors import DatasetError, nearest
@@ -113,7 +113,7 @@ def assemble(
 def _names(found: Sequence[FoundPosition], renamed: dict[str, str], where: str) -> list[str]:
     names: list[str] = []
     for position in found:
-        name = safe_name(position.name)
+        name = check_position(safe_name(position.name), where)
         if name != position.name:
             renamed[position.name] = name
         if name in names:

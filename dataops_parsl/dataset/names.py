@@ -7,6 +7,8 @@ import re
 from dataops_parsl.errors import DatasetError
 
 SAFE = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
+FOR_ALL = "dataset"
+"""Stands where a position's name would, for what is computed once for all: no position may be called so."""
 
 
 def check_name(name: str, what: str) -> str:
@@ -23,6 +25,21 @@ def check_name(name: str, what: str) -> str:
             f"use letters, digits, '.', '_' and '-', a letter or digit first, such as {safe_name(name)!r}",
         )
     return name
+
+
+def check_position(name: str, where: str) -> str:
+    """Return the name of a position when it is safe, and means that position alone.
+
+    Raises
+    ------
+    DatasetError
+    """
+    if name == FOR_ALL:
+        raise DatasetError(
+            f"{where}: a position cannot be called {name!r}, which stands for all positions together",
+            "rename its folder or files, such as to 'P1' (and its row in plate.csv)",
+        )
+    return check_name(name, "position")
 
 
 def safe_name(raw: str) -> str:

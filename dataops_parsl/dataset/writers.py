@@ -12,7 +12,7 @@ import tifffile
 import zarr
 from numpy.typing import NDArray
 
-from dataops_parsl.dataset.names import check_name
+from dataops_parsl.dataset.names import check_name, check_position
 from dataops_parsl.errors import DatasetError, nearest
 
 Format = Literal["tiff-frames", "ome-tiff", "imagej", "ome-zarr"]
@@ -67,7 +67,7 @@ def write(
         check_name(channel, "channel")
     folder.mkdir(parents=True, exist_ok=True)
     for position, n_frames in positions.items():
-        check_name(position, "position")
+        check_position(position, str(folder))
         if n_frames < 1 or not channels:
             raise DatasetError(
                 f"position {position} has no frame to write", "give at least one frame and channel"

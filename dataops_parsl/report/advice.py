@@ -218,10 +218,14 @@ def _what_to_change(found: list[Change]) -> Html:
     heading = tag("h3", "For the next run")
     if not found:
         return join([heading, tag("p", "Nothing to change: what was asked for fits what was used.")])
-    told = tag(
-        "p",
-        "Put this into ",
-        tag("code", "configs/config.user.toml"),
-        "; where a table is there already, change its key. Results do not depend on it.",
-    )
-    return join([heading, told, code(as_toml(found))])
+    top, tables = [c for c in found if not c.table], [c for c in found if c.table]
+    made = [heading]
+    for changes_there, before, after in (
+        # Below a table's head it would be a key of that table.
+        (top, "Put this at the top of ", ", above every table:"),
+        (tables, "Put this into ", "; where a table is there already, change its key:"),
+    ):
+        if changes_there:
+            made.append(tag("p", before, tag("code", "configs/config.user.toml"), after))
+            made.append(code(as_toml(changes_there)))
+    return join([*made, tag("p", "Results do not depend on it.")])

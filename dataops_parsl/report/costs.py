@@ -35,7 +35,7 @@ def costs(view: RunView) -> Html:
 
 def _stages(view: RunView) -> Html:
     resources = view.facts.get("resources", {})
-    gpu = any(r.get("gres") for r in resources.values())
+    gpu = any(cards(gres) for gres in view.facts.get("executor_gres", {}).values())
     all_s = sum(_took(a) for a in view.ran)
     rows, total = [], dict.fromkeys(("tasks", "again", "wall", "cpu", "core_h", "gpu_h"), 0.0)
     for stage in view.stages:
@@ -52,7 +52,7 @@ def _stages(view: RunView) -> Html:
             "wall": wall,
             "cpu": cpu,
             "core_h": wall * asked.get("cores", 1) / 3600,
-            "gpu_h": wall * cards(asked.get("gres", "")) / 3600,
+            "gpu_h": sum(_took(a) * _cards_of(view, a["executor"] or "") for a in mine) / 3600,
         }
         total = {k: total[k] + v for k, v in own.items()}
         longest = max(map(_took, mine))
@@ -104,6 +104,12 @@ def cards(gres: str) -> int:
         return 0
     found = re.search(r":(\d+)$", gres)
     return int(found.group(1)) if found else 1
+
+
+def _cards_of(view: RunView, executor: str) -> int:
+    """Cards that a worker asked for; an executor with more memory asks for those of the one it came from."""
+    asked = view.facts.get("executor_gres", {})
+    return cards(asked.get(executor, asked.get(executor.rpartition("_with_")[0], "")))
 
 
 def _executors(view: RunView) -> Html:

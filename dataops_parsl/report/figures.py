@@ -17,6 +17,7 @@ SHOWN = 4
 """So many curves are shown at once."""
 BUDGET_BYTES = 3_300_000
 """Of all pictures together; as text in the page they take a third more."""
+_MOST_NAMED = 12
 _LARGE_PNG, _LARGE_SVG, _WIDEST_PX, _QUALITY = 200_000, 250_000, 1800, 88
 CURVES = {
     "survival_film_start": "Survival of targets since the film's start, by condition",
@@ -48,6 +49,8 @@ class Album:
 
     folder: Path
     left_bytes: int = BUDGET_BYTES
+    full: bool = False
+    """Whether a picture that had to be made smaller did not fit: no other is read for nothing then."""
 
     def curves(self) -> Html:
         """Curves and maps: the most telling ones, then the others folded away."""
@@ -68,8 +71,9 @@ class Album:
     def _figures(self, named: dict[str, str]) -> Html:
         made, left_out = [], []
         for stem, words in named.items():
-            picture = _picture(self.folder, stem)
+            picture = self._picture(stem)
             if picture is None or len(picture.data) > self.left_bytes:
+                self.full |= picture is not None
                 left_out.append(f"figures/{stem}")
                 continue
             self.left_bytes -= len(picture.data)
@@ -77,11 +81,39 @@ class Album:
         if not named:
             made.append(tag("p", "There are none in this run."))
         if left_out:
-            words = (
-                f"{many(len(left_out), 'picture')} left out, to keep this page light: {', '.join(left_out)}"
+            names = ", ".join(left_out[:_MOST_NAMED]) + (" and others" if len(left_out) > _MOST_NAMED else "")
+            made.append(
+                tag("p", f"{many(len(left_out), 'picture')} left out, to keep this page light: {names}")
             )
-            made.append(tag("p", words))
         return tag("div", *made, class_="figures")
+
+    def _picture(self, stem: str) -> _Picture | None:
+        """Lines as SVG, sharp on paper; photographs as JPEG where the PNG is large; sizes in CSS px.
+
+        None where there is none that can be read, or none that could fit.
+        """
+        svg, png = self.folder / f"{stem}.svg", self.folder / f"{stem}.png"
+        try:
+            if not _overlay(stem) and svg.is_file() and (size := svg.stat().st_size) <= _LARGE_SVG:
+                if size > self.left_bytes:
+                    return None
+                data = svg.read_bytes()
+                return _Picture("svg+xml", data, *_points(data))
+            size = png.stat().st_size
+            if self.full if size > _LARGE_PNG else size > self.left_bytes:
+                return None
+            with Image.open(png) as image:
+                if size <= _LARGE_PNG:
+                    return _Picture("png", png.read_bytes(), *image.size)
+                small = image.convert("RGB")
+                small.thumbnail((_WIDEST_PX, 4 * _WIDEST_PX), Image.Resampling.LANCZOS)
+                out = io.BytesIO()
+                # Thin coloured outlines bleed when colour is stored at half the resolution. Not with
+                # optimize, which fails on grainy pictures: Pillow reserves too little room for them.
+                small.save(out, "JPEG", quality=_QUALITY, subsampling=0)
+                return _Picture("jpeg", out.getvalue(), *small.size)
+        except (OSError, ValueError):
+            return None
 
 
 def _overlay(stem: str) -> str:
@@ -94,27 +126,6 @@ class _Picture:
     data: bytes
     width: int | None
     height: int | None
-
-
-def _picture(folder: Path, stem: str) -> _Picture | None:
-    """Lines as SVG, sharp on paper; photographs as JPEG where the PNG is large; sizes in CSS px."""
-    svg, png = folder / f"{stem}.svg", folder / f"{stem}.png"
-    try:
-        if not _overlay(stem) and svg.is_file() and svg.stat().st_size <= _LARGE_SVG:
-            data = svg.read_bytes()
-            return _Picture("svg+xml", data, *_points(data))
-        with Image.open(png) as image:
-            width, height = image.size
-            if png.stat().st_size <= _LARGE_PNG:
-                return _Picture("png", png.read_bytes(), width, height)
-            small = image.convert("RGB")
-            small.thumbnail((_WIDEST_PX, 4 * _WIDEST_PX), Image.Resampling.LANCZOS)
-            out = io.BytesIO()
-            # Thin coloured outlines bleed when colour is stored at half the resolution.
-            small.save(out, "JPEG", quality=_QUALITY, subsampling=0, optimize=True)
-            return _Picture("jpeg", out.getvalue(), *small.size)
-    except (OSError, ValueError):
-        return None
 
 
 def _points(svg: bytes) -> tuple[int | None, int | None]:

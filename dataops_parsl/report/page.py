@@ -18,13 +18,12 @@ from dataops_parsl.report.settings import checks, provenance, settings
 from dataops_parsl.report.timeline import timeline
 from dataops_parsl.report.trouble import trouble, troubled
 from dataops_parsl.report.view import RunView
-from dataops_parsl.report.words import UNKNOWN, duration, many, moment, percent
+from dataops_parsl.report.words import UNKNOWN, duration, many, moment, number, percent
 from dataops_parsl.validate.acceptance import MEANINGS, tally
-from dataops_parsl.validate.checks import Check
 
 _STYLE = Path(__file__).with_name("style.css")
 _MARKS = {"accepted": "✓", "partial": "◐", "rejected": "✗", "tampered": "⚠"}
-_MOST_AGAINST = 8
+_MOST_AGAINST, _MOST_NOTES = 8, 12
 _POLICY = "default-src 'none'; style-src 'unsafe-inline'; img-src data:"
 
 
@@ -111,9 +110,14 @@ def _header(view: RunView) -> Iterator[Html]:
     if facts.get("gpu_idle_frac") is not None:
         items.append(("GPU workers idle", percent(facts["gpu_idle_frac"])))
     yield pairs(items, "key")
-    notes = facts.get("notes", [])
-    if notes:
+    if notes := _first(facts.get("notes", []), _MOST_NOTES, "; all are in run.json"):
         yield tag("ul", *(tag("li", note) for note in notes), class_="notes", aria_label="Notes")
+
+
+def _first(lines: list[str], most: int, where: str = "") -> list[str]:
+    """The first lines, and how many more there are."""
+    more = len(lines) - most
+    return [*lines[:most], *([f"and {number(more)} more{where}"] if more > 0 else [])]
 
 
 def _verdict(view: RunView) -> Html:
@@ -121,8 +125,8 @@ def _verdict(view: RunView) -> Html:
     meaning = next((m for v, m in MEANINGS.items() if v == verdict), "the run does not say")
     against: list[str] = [f"{c.what}: {c.found}" for c in view.seal]
     if view.acceptance:
-        said = [Check(**c) for c in view.acceptance["checks"]]
-        told = f"Validated {moment(view.acceptance['validated_at'])}. {tally(said)}."
+        said = view.acceptance.checks
+        told = f"Validated {moment(view.acceptance.at)}. {tally(said)}."
         against = against or [f"{c.what}: {c.found}" for c in said if not c.ok]
     else:
         told = (
@@ -131,11 +135,9 @@ def _verdict(view: RunView) -> Html:
             else "As the run itself found before it was sealed. Its files are compared with the seal now; "
             "input and pixels are not: validate does that."
         )
-        failed = view.facts.get("failures", [])
-        against = against or [f"{many(len(failed), 'failure')} listed below"] * bool(failed)
-    shown = against[:_MOST_AGAINST]
-    if (more := len(against) - len(shown)) > 0:
-        shown.append(f"and {more} more")
+    failed = view.facts.get("failures", [])
+    against = against or [f"{many(len(failed), 'failure')} listed below"] * bool(failed)
+    shown = _first(against, _MOST_AGAINST)
     mark = tag("span", _MARKS.get(verdict, "?"), class_="mark", aria_hidden="true")
     return tag(
         "div",

@@ -11,6 +11,7 @@ from dataops_parsl.report.words import UNKNOWN, moment, toml
 from dataops_parsl.validate.acceptance import tally
 from dataops_parsl.validate.checks import Check
 from dataops_parsl.validate.seal import seal_sha256
+from dataops_parsl.validate.versions import check_versions
 
 
 def settings(view: RunView) -> Html:
@@ -57,7 +58,15 @@ def provenance(view: RunView) -> Html:
     ]
     versions = last.get("versions", {})
     made = table("Versions of everything that computes", ("what", "version"), versions.items(), (0, 1))
-    return join([pairs(items, "facts"), details("Versions", made), _identities(facts)])
+    return join([pairs(items, "facts"), _made_earlier(facts), details("Versions", made), _identities(facts)])
+
+
+def _made_earlier(facts: Mapping[str, Any]) -> Html | None:
+    """Parts that were there already, where other versions than these had made them."""
+    found = check_versions(facts)
+    return (
+        tag("p", f"Not all was made by these versions: {found.found}.") if found.verdict == "noted" else None
+    )
 
 
 def _shown(command: list[str]) -> list[str]:
@@ -70,25 +79,25 @@ def _shown(command: list[str]) -> list[str]:
 def _commit(git: Mapping[str, Any]) -> str:
     if not git:
         return "none: not a git checkout"
-    return f"{git['commit']}{', with changes that were not committed' if git['dirty'] else ''}"
+    words = {True: ", with changes that were not committed", None: ", changes since then not known"}
+    return f"{git['commit']}{words.get(git['dirty'], '')}"
 
 
 def _identities(facts: Mapping[str, Any]) -> Html | None:
     rows = [(s, k, v) for s, said in facts.get("identities", {}).items() for k, v in said.items()]
     if not rows:
         return None
-    return table("Libraries and weights of single stages", ("stage", "what", "identity"), rows, (0, 1, 2))
+    return table("Libraries and weights of single steps", ("step", "what", "identity"), rows, (0, 1, 2))
 
 
 def checks(view: RunView) -> Html:
     """Every check of the last validation, or of the run itself before it was sealed."""
     said = view.acceptance
-    found = [Check(**c) for c in (said["checks"] if said else view.facts.get("checks", [])) if "what" in c]
+    own = (Check(**c) for c in view.facts.get("checks", []) if "what" in c)
+    found = list(said.checks if said else own)
     known = {c.what for c in view.seal}
     found = [*view.seal, *(c for c in found if c.what not in known)]
-    who = (
-        f"By validate, {moment(said['validated_at'])}" if said else "By the run itself, before it was sealed"
-    )
+    who = f"By validate, {moment(said.at)}" if said else "By the run itself, before it was sealed"
     rows = [(c.what, c.expected, c.found, c.verdict) for c in found]
     made = table("Every check", ("what", "expected", "found", "verdict"), rows, (0, 1, 2, 3), note=f"{who}.")
     return details(f"{tally(found)}", made) if rows else tag("p", "None.")

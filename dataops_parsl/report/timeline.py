@@ -13,7 +13,7 @@ from dataops_parsl.report.words import duration, many, short_duration
 
 WIDTH, LEFT, TOP = 1040, 150, 8
 MOST_ROWS, MOST_BOXES, MOST_TITLES = 120, 6000, 1500
-_PAUSE_S, _PAUSE_FRAC, _PAUSE_PX = 30.0, 0.08, 26.0
+_PAUSE_S, _PAUSE_FRAC, _PAUSE_PX, _MOST_CUTS = 30.0, 0.08, 26.0, 12
 """A pause of all workers that is longer, and a larger share of the working time, is drawn this wide."""
 
 
@@ -40,7 +40,9 @@ class _Axis:
         busy = _union(spans)
         worked = sum(b - a for a, b in busy)
         gaps = [(a[1], b[0]) for a, b in pairwise(busy)]
-        self.cuts = [g for g in gaps if g[1] - g[0] > max(_PAUSE_S, _PAUSE_FRAC * worked)]
+        long = [g for g in gaps if g[1] - g[0] > max(_PAUSE_S, _PAUSE_FRAC * worked)]
+        # Each cut takes some width: of many pauses the longest are cut, and the others drawn as they are.
+        self.cuts = sorted(sorted(long, key=lambda g: g[0] - g[1])[:_MOST_CUTS])
         self.end = max(e for _, e in spans)
         shown = self.end - self.start - sum(b - a for a, b in self.cuts)
         self.scale = (WIDTH - LEFT - 10 - _PAUSE_PX * len(self.cuts)) / max(shown, 1e-6)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -9,9 +10,12 @@ from typing import Any
 from dataops_parsl.report.html import Html, code, details, join, table, tag
 from dataops_parsl.report.view import GOOD, RunView
 from dataops_parsl.report.words import UNKNOWN, many, number
+from dataops_parsl.validate.failures import place
 from dataops_parsl.validate.ranges import ranges
 
 MOST_ROWS, EXCERPT_LINES, MOST_EXCERPTS, MOST_CHARACTERS = 40, 25, 8, 4000
+_END_BYTES = 64 * 1024
+"""So much of a log's end is read: more than the page takes of it, and logs may be of gigabytes."""
 _WORDS = {"stopped": "the run was stopped or killed meanwhile"}
 Line = Mapping[str, Any]
 
@@ -31,7 +35,7 @@ def trouble(view: RunView) -> Html:
 def _missing(view: RunView) -> Html:
     grouped: dict[tuple[str, str, str], list[int]] = {}
     for f in view.facts.get("failures", []):
-        key = (f["position"] or "all positions", f["stage"], f["reason"])
+        key = (place(f["position"]), f["stage"], f["reason"])
         grouped.setdefault(key, []).extend([] if f["frame"] in (None, -1) else [f["frame"]])
     if not grouped:
         return tag("p", "No frame is missing from the results: what was lost was computed again.")
@@ -94,7 +98,7 @@ def _excerpts(view: RunView) -> list[Html]:
     """The ends of the logs that belong to what failed, each once."""
     named = [*(f.get("log") for f in view.facts.get("failures", [])), *(b.get("log") for b in view.blocks)]
     paths = [path for name in named if name and (path := _own(view, Path(name)))]
-    paths += sorted((view.log_dir / "failures").glob("*.txt"))
+    paths += [p for p in sorted((view.log_dir / "failures").glob("*.txt")) if _inside(view, p)]
     paths += [p for a in view.attempts if a["outcome"] in ("lost", "oom") and (p := _worker_log(view, a))]
     unique = list(dict.fromkeys(paths))
     found = [(path, text) for path in unique[:MOST_EXCERPTS] if (text := tail(path))]
@@ -109,21 +113,33 @@ def _own(view: RunView, path: Path) -> Path | None:
     parts = path.parts
     for i in range(len(parts) - 1, -1, -1):
         if parts[i] == "log":
-            here = view.bundle.root.joinpath(*parts[i:])
-            return here if here.is_file() else None
+            return _inside(view, view.bundle.root.joinpath(*parts[i:]))
     return None
 
 
+def _inside(view: RunView, path: Path) -> Path | None:
+    """A file of the bundle's logs, and no other: names come from records that anybody may have written."""
+    try:
+        inside = path.resolve().is_relative_to(view.log_dir.resolve())
+        return path if inside and path.is_file() else None
+    except (OSError, ValueError, RuntimeError):
+        return None
+
+
 def _worker_log(view: RunView, attempt: Line) -> Path | None:
-    path = view.bundle.worker_logs / f"{attempt['host']}-{attempt['worker_pid']}.jsonl"
-    return path if attempt["host"] and path.is_file() else None
+    if not attempt["host"]:
+        return None
+    return _inside(view, view.bundle.worker_logs / f"{attempt['host']}-{attempt['worker_pid']}.jsonl")
 
 
 def tail(path: Path) -> str:
     """The last lines of a log, not more than fit on a page."""
     try:
-        lines = path.read_text(errors="replace").strip().splitlines()[-EXCERPT_LINES:]
+        with open(path, "rb") as file:
+            file.seek(max(0, file.seek(0, os.SEEK_END) - _END_BYTES))
+            end = file.read().decode(errors="replace")
     except OSError:
         return ""
+    lines = end.strip().splitlines()[-EXCERPT_LINES:]
     text = "\n".join(lines)
     return text if len(text) <= MOST_CHARACTERS else "…" + text[-MOST_CHARACTERS:]

@@ -16,7 +16,8 @@ from dataops_parsl.bundle import TRACE, Bundle
 from dataops_parsl.errors import UsageError
 from dataops_parsl.events import read
 from dataops_parsl.trace import blocks
-from dataops_parsl.validate.checks import Check
+from dataops_parsl.validate.acceptance import FORMAT, MEANINGS
+from dataops_parsl.validate.checks import STATES, Check, Verdict, overall, worst
 from dataops_parsl.validate.seal import check_seal, seal_sha256
 
 PALETTE = ("#332288", "#88CCEE", "#44AA99", "#117733", "#999933", "#DDCC77", "#CC6677", "#882255", "#AA4499")
@@ -24,6 +25,32 @@ PALETTE = ("#332288", "#88CCEE", "#44AA99", "#117733", "#999933", "#DDCC77", "#C
 OTHER = "#BBBBBB"
 GOOD = ("done", "partial")
 """Outcomes of attempts after which nothing had to be done again."""
+
+
+@dataclass(frozen=True)
+class Validation:
+    """What an acceptance report says: when it was written, and its checks. Its verdict follows from these."""
+
+    at: str
+    checks: tuple[Check, ...]
+
+    @classmethod
+    def read(cls, root: Path) -> Validation | None:
+        """The report beside a bundle; None where there is none of just its seal that this version can read.
+
+        It is not sealed: anything may have become of it, and a newer version may mean something else by it.
+        """
+        try:
+            said = json.loads((root / "acceptance_report.json").read_bytes())
+            if said["format"] != FORMAT or said["seal_sha256"] != seal_sha256(root):
+                return None
+            found = cls(str(said["validated_at"]), tuple(Check(**c) for c in said["checks"]))
+        except (OSError, ValueError, KeyError, TypeError):
+            return None
+        whole = all(
+            c.verdict in STATES and all(isinstance(v, str) for v in vars(c).values()) for c in found.checks
+        )
+        return found if whole and found.checks else None
 
 
 @dataclass(frozen=True)
@@ -93,23 +120,21 @@ class RunView:
         return [c for c in check_seal(self.bundle.root) if not c.ok]
 
     @cached_property
-    def acceptance(self) -> Mapping[str, Any] | None:
+    def acceptance(self) -> Validation | None:
         """The last acceptance report of just this seal; None where there is none."""
-        try:
-            said = json.loads((self.bundle.root / "acceptance_report.json").read_bytes())
-            same = said["seal_sha256"] == seal_sha256(self.bundle.root)
-        except (OSError, ValueError, KeyError, TypeError):
-            return None
-        return said if same else None
+        return Validation.read(self.bundle.root)
 
     @property
     def verdict(self) -> str:
-        """Of the seal if it is broken, else of the last validation, else of the run itself."""
+        """Of the seal if it is broken, else of the last validation, but no better than the run's own."""
+        own: list[Verdict] = [v for v in MEANINGS if v == self.facts.get("verdict")]
         if self.seal:
             return "tampered"
-        if self.acceptance:
-            return str(self.acceptance["verdict"])
-        return str(self.facts.get("verdict", "unknown"))
+        if not own and not self.acceptance:
+            return "unknown"
+        listed: list[Verdict] = ["partial"] if self.facts.get("failures") else []
+        validated = [overall(self.acceptance.checks)] if self.acceptance else []
+        return worst([*own, *listed, *validated])
 
     @property
     def log_dir(self) -> Path:

@@ -21,6 +21,10 @@ MEANINGS: dict[Verdict, str] = {
 }
 
 
+FORMAT = 1
+"""Of ``acceptance_report.json``."""
+
+
 @dataclass(frozen=True)
 class Acceptance:
     """A bundle's verdict, and what it rests on."""
@@ -44,7 +48,7 @@ class Acceptance:
     def to_json(self) -> dict[str, Any]:
         """What ``acceptance_report.json`` holds."""
         return {
-            "format": 1,
+            "format": FORMAT,
             "run": self.run,
             "kind": self.kind,
             "verdict": self.verdict,
@@ -94,7 +98,7 @@ def tally(checks: Sequence[Check]) -> str:
 
 
 def _rank(state: str) -> int:
-    return ("tampered", "failed", "partial", "ok", "not checked").index(state)
+    return ("tampered", "failed", "partial", "ok", "noted", "not checked").index(state)
 
 
 def _cell(text: str) -> str:

@@ -4,14 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, get_args
 
-State = Literal["ok", "not checked", "partial", "failed", "tampered"]
+State = Literal["ok", "noted", "not checked", "partial", "failed", "tampered"]
 Verdict = Literal["accepted", "partial", "rejected", "tampered"]
+STATES: tuple[State, ...] = get_args(State)
 PURGED = "purged"
 MAX_NAMED = 5
 _VERDICTS: dict[State, Verdict] = {
     "ok": "accepted",
+    "noted": "accepted",
     "not checked": "accepted",
     "partial": "partial",
     "failed": "rejected",
@@ -31,7 +33,8 @@ class Check:
     expected, found : str
         In words; `found` of what was not checked says why not.
     verdict : State
-        ``ok``; ``not checked``, what it needs is not there; ``partial``, frames failed in the run and are
+        ``ok``; ``noted``, no fault, but who uses the result should know it; ``not checked``, what it needs
+        is not there; ``partial``, frames failed in the run and are
         listed; ``failed``, the bundle contradicts itself or its input; ``tampered``, a file is not the
         one that was sealed.
     """
@@ -44,7 +47,7 @@ class Check:
     @property
     def ok(self) -> bool:
         """Whether nothing speaks against the bundle."""
-        return self.verdict in ("ok", "not checked")
+        return self.verdict in ("ok", "noted", "not checked")
 
     def __str__(self) -> str:
         return f"{self.what}: {self.verdict}: {self.found}"
@@ -63,5 +66,9 @@ def some(words: Sequence[str], most: int = MAX_NAMED) -> str:
 
 def overall(checks: Iterable[Check]) -> Verdict:
     """The verdict on a bundle: that of its worst check."""
-    found = (_VERDICTS[c.verdict] for c in checks)
-    return max(found, key=_SEVERITY.index, default="accepted")
+    return worst(_VERDICTS[c.verdict] for c in checks)
+
+
+def worst(verdicts: Iterable[Verdict]) -> Verdict:
+    """The worst of several verdicts; accepted where there is none."""
+    return max(verdicts, key=_SEVERITY.index, default="accepted")

@@ -5,8 +5,15 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-_ALL = (None, "", "dataset")
+from dataops_parsl.dataset.names import FOR_ALL
+
+_ALL = (None, "", FOR_ALL)
 """Positions of a failure that is of no single field of view."""
+
+
+def place(position: str | None) -> str:
+    """Where a failure is, in words."""
+    return "all positions" if position is None or position in _ALL else position
 
 
 class Failures:
@@ -44,7 +51,6 @@ class Failures:
         """A line each: position, frame, stage, reason."""
         out = []
         for f in self.listed:
-            where = "all positions" if f["position"] in _ALL else str(f["position"])
             frame = "" if f["frame"] in (None, -1) else f" frame {f['frame']}"
-            out.append(f"{where}{frame}, {f['stage']}: {f['reason']}")
+            out.append(f"{place(f['position'])}{frame}, {f['stage']}: {f['reason']}")
         return out

@@ -20,6 +20,8 @@ from dataops_parsl.validate.ranges import ranges
 _DIGITS = 16
 RECORDED, BYTES = "input: frames", "input: bytes"
 _UNCHANGED = "as this run read them"
+_UNREADABLE = (DatasetError, OSError, KeyError, IndexError, TypeError, ValueError, AttributeError)
+"""What a dataset raises whose record is gone, or is not what was written."""
 
 
 def recorded_inputs(dataset: Dataset, frames: Mapping[str, Iterable[int]]) -> dict[str, Any]:
@@ -42,6 +44,7 @@ def recorded_inputs(dataset: Dataset, frames: Mapping[str, Iterable[int]]) -> di
         film = dataset.position(name)
         positions[name] = {
             "shape_px": list(film.shape_px),
+            "n_frames": film.n_frames,
             "excluded": {str(f): film.excluded[f] for f in sorted(numbers) if f in film.excluded},
             "frames": {
                 str(f): _digest(film, f, film.channels) for f in sorted(numbers) if f not in film.excluded
@@ -77,7 +80,10 @@ def locate(facts: Mapping[str, Any], data_root: Path, legacy_root: Path | None) 
 
 
 def check_inputs(
-    record: Mapping[str, Any], place: Path | str, failed: Collection[tuple[str, int]] = ()
+    record: Mapping[str, Any],
+    place: Path | str,
+    failed: Collection[tuple[str, int]] = (),
+    read_at: str = "",
 ) -> list[Check]:
     """Compare the dataset with what a run read of it; frames appended since are no fault.
 
@@ -89,6 +95,9 @@ def check_inputs(
         The dataset's folder, or why there is none.
     failed : collection of (position, frame)
         Frames that the run lists as failed: it may not have been able to read them.
+    read_at : str
+        Where the run read the dataset. One that lies elsewhere was found by its name alone, and may be
+        another.
     """
     n = sum(len(p["frames"]) for p in record["positions"].values())
     expected = f"{n} frames {_UNCHANGED}"
@@ -97,19 +106,44 @@ def check_inputs(
     try:
         dataset = Dataset.open(place)
         problems, todo, left_out = _compare(record, dataset)
-    except DatasetError as error:
-        return [Check(RECORDED, expected, error.message, "failed")]
+    except _UNREADABLE as error:
+        return [Check(RECORDED, expected, _said(error, place), "failed")]
+    if n and not todo and _is_another(record, dataset, read_at):
+        found = f"{place} is another dataset of the name {dataset.name}: it has none of these frames"
+        return [Check(what, expected, found, "not checked") for what in (RECORDED, BYTES)]
     found = f"{len(todo)} frames of {dataset.name} are {_UNCHANGED}"
     whole = [at for at in todo if at not in failed]
     passed = f"; {len(todo) - len(whole)} that the run lists as failed are passed over" if failed else ""
     if left_out:
         found += f"; {left_out} were excluded since and are not compared"
-    if (more := sum(p.n_frames for p in dataset.positions.values()) - n) > 0:
+    if more := _appended(record, dataset):
         found += f"; {more} more are there now"
+    try:
+        damaged = _damaged(dataset, whole, record["channels"])
+    except _UNREADABLE as error:
+        damaged = [_said(error, place)]
     return [
         check(RECORDED, expected, problems, found),
-        check(BYTES, expected, _damaged(dataset, whole, record["channels"]), f"{len(whole)} frames{passed}"),
+        check(BYTES, expected, damaged, f"{len(whole)} frames{passed}"),
     ]
+
+
+def _said(error: Exception, place: Path) -> str:
+    """Why a dataset cannot be compared; its record is input, of which anything may be gone or damaged."""
+    if isinstance(error, DatasetError):
+        return error.message
+    return f"the record of {place} is damaged: {type(error).__name__}: {error}"
+
+
+def _is_another(record: Mapping[str, Any], dataset: Dataset, read_at: str) -> bool:
+    """Whether a dataset is only called like the one that was read, in which frames that match are none."""
+    return bool(read_at) and Path(read_at) != dataset.root and dataset.fingerprint != record["fingerprint"]
+
+
+def _appended(record: Mapping[str, Any], dataset: Dataset) -> int:
+    """Frames that films have more than when they were read; 0 where that was not recorded."""
+    said = {p: entry["n_frames"] for p, entry in record["positions"].items() if "n_frames" in entry}
+    return sum(max(0, film.n_frames - said.get(p, film.n_frames)) for p, film in dataset.positions.items())
 
 
 def _compare(record: Mapping[str, Any], dataset: Dataset) -> tuple[list[str], list[tuple[str, int]], int]:

@@ -10,7 +10,7 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
-from dataops_parsl.bundle import ADDED, LEASE, MANIFEST
+from dataops_parsl.bundle import MANIFEST, files_of, may_come_and_go
 from dataops_parsl.provenance import file_sha256
 from dataops_parsl.validate.checks import Check
 
@@ -20,8 +20,6 @@ LATE = ("log/parsl/", "log/workers/")
 _EXIT_CODE, _EXIT_CODE_BYTES = ".sh.ec", 5
 """Parsl's file of a local block's exit code is the one that is written anew when the block ends."""
 GREW = "it grew since, as blocks of a start that was killed end later"
-_OF_THE_SYSTEM = (".DS_Store", "Thumbs.db", "desktop.ini")
-"""Left behind by file browsers; they say nothing about a bundle."""
 
 
 def seal_sha256(root: Path) -> str:
@@ -71,6 +69,8 @@ def check_beside(root: Path, folders: Mapping[str, Path], late: tuple[str, ...])
 
 
 def _compare(root: Path, sealed: dict[str, dict[str, Any]], late: tuple[str, ...], at: str) -> list[Check]:
+    # Earlier versions sealed them too.
+    sealed = {name: said for name, said in sealed.items() if not may_come_and_go(name)}
     with ThreadPoolExecutor(min(8, os.cpu_count() or 1)) as pool:
         found = pool.map(lambda item: _problem(root, item[0], item[1], late), sealed.items())
         problems = dict(zip(sealed, found, strict=True))
@@ -92,20 +92,6 @@ def _compare(root: Path, sealed: dict[str, dict[str, Any]], late: tuple[str, ...
         for name in extra
     ]
     return checks
-
-
-def files_of(root: Path) -> list[str]:
-    """Files of a bundle as paths below it, without the seal itself and what may be added later."""
-    found = (p for p in sorted(root.rglob("*")) if p.is_file() or p.is_symlink())
-    return [name for p in found if not _may_be_there(p, name := str(p.relative_to(root)))]
-
-
-def _may_be_there(path: Path, name: str) -> bool:
-    if path.name in _OF_THE_SYSTEM or path.name.startswith(".nfs"):
-        return True
-    # A report that is being written has a hidden temporary name.
-    half_written = name.endswith(".tmp") and any(name.startswith(f".{added}.") for added in ADDED)
-    return name in (MANIFEST, LEASE, *ADDED) or half_written
 
 
 def _manifest(root: Path) -> dict[str, dict[str, Any]] | str:

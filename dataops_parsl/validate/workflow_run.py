@@ -19,6 +19,7 @@ from dataops_parsl.validate.pixels import check_pixels, counted
 from dataops_parsl.validate.seal import check_seal
 from dataops_parsl.validate.subject import Kind, Subject
 from dataops_parsl.validate.tables import check_tables
+from dataops_parsl.validate.versions import check_versions
 
 _FACTS = ("versions", "git", "host", "cpu", "gpus", "command", "at")
 """What each start of a run says of itself."""
@@ -32,6 +33,7 @@ def _checks(subject: Subject) -> Iterator[Check]:
     yield from check_seal(subject.root)
     facts = Bundle(subject.root).facts
     yield _provenance(facts)
+    yield check_versions(facts)
     yield from _own_verdict(facts)
     yield from _tables(subject.root, facts)
     inputs = record.read(subject.root, record.INPUTS)
@@ -42,6 +44,7 @@ def _checks(subject: Subject) -> Iterator[Check]:
             inputs,
             locate(facts, subject.data_root, subject.legacy_root),
             Failures(facts.get("failures", [])).frames,
+            str(facts.get("dataset", {}).get("root", "")),
         )
     labels = record.read(subject.root, record.LABELS)
     if labels is not None and labels["images"]:

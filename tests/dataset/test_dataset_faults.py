@@ -18,6 +18,15 @@ from tests.dataset.films import SHAPE, FilmMaker, describe, frame
 GFP3 = "P1/gfp/im_00003.tif"
 
 
+def test_no_position_is_called_like_what_is_for_all_of_them(film: FilmMaker, tmp_path: Path) -> None:
+    """Its failures would be those of the whole dataset, and excuse everything."""
+    source = film(("dataset", "P2"))
+    with pytest.raises(DatasetError, match="cannot be called 'dataset'") as error:
+        add(source, "mine", tmp_path / "data")
+    assert "rename" in error.value.remedy
+    assert not (tmp_path / "data" / "mine").exists()
+
+
 def _truncate(source: Path) -> None:
     path = source / GFP3
     path.write_bytes(path.read_bytes()[:-50])

@@ -9,6 +9,7 @@ import shutil
 from itertools import pairwise
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from dataops_parsl import open_run
@@ -17,6 +18,7 @@ from dataops_parsl.cli import main
 from dataops_parsl.figures.base import png_bytes
 from dataops_parsl.report.figures import Album
 from dataops_parsl.report.page import report
+from dataops_parsl.validate.seal import seal_sha256
 from tests.helpers import Project
 from tests.report.reading import Page
 
@@ -166,6 +168,49 @@ def test_a_tampered_run_says_so_whatever_was_found_before(bundle: Path, sealed_p
     assert main(["report", str(bundle), "--project", str(sealed_project.root)]) == 2
 
 
+def _acceptance(bundle: Path, **changed: object) -> str:
+    """The page with an acceptance report of this seal, that says something else than validate did."""
+    ok = {"what": "seal: files", "expected": "as sealed", "found": "all", "verdict": "ok"}
+    said = {
+        "format": 1,
+        "verdict": "accepted",
+        "validated_at": "2026-01-01T00:00:00+00:00",
+        "seal_sha256": seal_sha256(bundle),
+        "checks": [ok],
+    }
+    (bundle / "acceptance_report.json").write_text(json.dumps(said | changed))
+    return report(Bundle(bundle))
+
+
+@pytest.mark.parametrize(
+    "changed",
+    [
+        {"format": 2},
+        {"checks": 3},
+        {"checks": [{"what": "x"}]},
+        {"checks": [{"what": "x", "expected": "y", "found": "z", "verdict": "certified"}]},
+        {"checks": [{"what": "x", "expected": "y", "found": 5, "verdict": "ok"}]},
+        {"checks": []},
+        {"validated_at": None, "seal_sha256": "of another"},
+    ],
+)
+def test_a_validation_that_cannot_be_read_is_none(bundle: Path, changed: dict[str, object]) -> None:
+    assert "Validated 1 Jan 2026" in _acceptance(bundle)
+    text = _acceptance(bundle, **changed)
+    assert "As the run itself found before it was sealed" in text
+    assert '<div class="verdict accepted"' in text
+
+
+def test_a_verdict_is_not_taken_at_its_word(bundle: Path, sealed_project: Project) -> None:
+    failed = {"what": "input: bytes", "expected": "as read", "found": "torn", "verdict": "failed"}
+    assert '<div class="verdict rejected"' in _acceptance(bundle, checks=[failed])
+    partial = bundle.parent / "partial"
+    shutil.copytree(sealed_project.bundles("stills")[0], partial)
+    text = _acceptance(partial)
+    assert '<div class="verdict partial"' in text, "no better than the run's own, which lists failures"
+    assert "listed below" in text
+
+
 def test_a_partial_run_tells_what_failed_first(sealed_project: Project) -> None:
     page = Page(report(Bundle(sealed_project.bundles("stills")[0])))
     assert page.named("h2")[0][1] == "Failures"
@@ -186,6 +231,35 @@ def test_old_runs_that_recorded_less_have_a_page_too(bundle: Path) -> None:
     Bundle(bundle).seal()
     shutil.rmtree(bundle / "figures")
     Page(report(Bundle(bundle)))
+
+
+def test_photographs_are_not_read_for_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Once one did not fit; a small picture that fits is shown all the same."""
+    from PIL import Image
+
+    noise = np.random.default_rng(0).integers(0, 255, (300, 300, 3), dtype=np.uint8)
+    noise = noise.repeat(3, 0).repeat(3, 1)
+    for i in range(20):
+        Image.fromarray(noise).save(tmp_path / f"outlines_P{i:02d}.png")
+    Image.fromarray(noise[:20, :20]).save(tmp_path / "outlines_P99.png")
+    opened = []
+    real = Image.open
+    monkeypatch.setattr(Image, "open", lambda path: opened.append(path.name) or real(path))
+    made = Album(tmp_path, left_bytes=10_000).overlays()
+    assert opened == ["outlines_P00.png", "outlines_P99.png"]
+    assert made.count("<img") == 1
+    assert "20 pictures left out" in made
+    assert "figures/outlines_P11 and others" in made
+
+
+def test_of_many_notes_the_first_are_shown(bundle: Path) -> None:
+    facts = json.loads((bundle / "run.json").read_text())
+    (bundle / "run.json").write_text(json.dumps(facts | {"notes": [f"note {i}" for i in range(1000)]}))
+    (bundle / MANIFEST).unlink()
+    Bundle(bundle).seal()
+    text = report(Bundle(bundle))
+    assert text.count("<li>note ") == 12
+    assert "and 988 more; all are in run.json" in text
 
 
 def test_pictures_beyond_the_budget_are_named_and_left_out(tmp_path: Path) -> None:

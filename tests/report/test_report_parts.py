@@ -126,6 +126,12 @@ def test_more_workers_than_cores_are_told(tmp_path: Path) -> None:
     rows = [attempt("track", 0, 3, max_rss_mb=2500.0)]
     view = planted(tmp_path, rows, starts=[{"cores": 1}])
     assert tomllib.loads(advice.as_toml(advice.changes(view))) == {"workers": 1}
+    rows = [attempt("track", 0, 3, max_rss_mb=100.0)]
+    made = advice.advice(planted(tmp_path / "both", rows, starts=[{"cores": 1}]))
+    top, below = re.findall("<pre><code>(.*?)</code></pre>", made, re.DOTALL)
+    assert tomllib.loads(top) == {"workers": 1}
+    assert tomllib.loads(below) == {"resources": {"default": {"mem_gb": 1}}}
+    assert "at the top of <code>configs/config.user.toml</code>" in made.partition("<pre>")[0][-200:]
 
 
 @pytest.mark.parametrize(("used", "asked"), [(0.1, 1.0), (1.0, 1.5), (6.0, 8.0), (10.0, 13.0)])
@@ -152,10 +158,23 @@ def test_costs_are_those_of_the_trace(tmp_path: Path) -> None:
 
 
 def test_gpu_hours_where_there_are_gpus(tmp_path: Path) -> None:
-    view = planted(tmp_path, [attempt("segment", 0, 3600)], resources={"segment": {"gres": "gpu:a100:2"}})
-    row = {r[0]: r for r in _rows(costs(view))}["segment"]
-    assert row[7:9] == ["1", "2"]
+    rows = [
+        attempt("segment", 0, 3600, executor="gpu"),
+        attempt("segment", 0, 1800, executor="gpu_with_8gb", number=1),
+        attempt("track", 0, 3600),
+    ]
+    asked = {"cpu": "", "gpu": "gpu:a100:2"}
+    cells = {r[0]: r for r in _rows(costs(planted(tmp_path, rows, kind="slurm", executor_gres=asked)))}
+    assert cells["segment"][7:9] == ["1.5", "3"]
+    assert cells["track"][7:9] == ["1", "0"]
     assert (cards("gpu"), cards("gpu:a100"), cards("gpu:4"), cards("")) == (1, 1, 4, 0)
+
+
+def test_no_gpu_hours_where_no_worker_asked_for_a_card(tmp_path: Path) -> None:
+    """What a stage would ask for on a cluster with GPUs is no card that was used."""
+    configured = {"segment": {"gres": "gpu:1"}}
+    view = planted(tmp_path, [attempt("segment", 0, 3600)], resources=configured, executor_gres={"cpu": ""})
+    assert "GPU-hours" not in costs(view)
 
 
 def _rows(made: str) -> list[list[str]]:
@@ -225,6 +244,21 @@ def test_places_on_a_cut_axis_lead_back_to_their_times() -> None:
     assert places == sorted(places)
 
 
+def test_of_many_pauses_the_longest_are_cut(tmp_path: Path) -> None:
+    starts = [1000.0 * i + 5000.0 * (i > 20) for i in range(60)]
+    spans = [(start, start + 1.0) for start in starts]
+    axis = timeline._Axis(spans)
+    assert len(axis.cuts) == 12
+    assert axis.scale > 0
+    assert (20_001.0, 26_000.0) in axis.cuts, "the longest of all"
+    places = [axis.px(t) for start, end in spans for t in (start, end)]
+    assert places == sorted(places)
+    assert timeline.LEFT <= places[0] < places[-1] <= timeline.WIDTH
+    rows = [attempt("track", start, 1.0, number=i) for i, start in enumerate(starts)]
+    boxes = _boxes(timeline.timeline(planted(tmp_path, rows)))
+    assert all(timeline.LEFT <= x <= timeline.WIDTH for x, _, _ in boxes)
+
+
 def test_a_run_that_computed_nothing(tmp_path: Path) -> None:
     view = planted(tmp_path, [])
     for made in (timeline.timeline(view), costs(view), advice.advice(view)):
@@ -271,6 +305,44 @@ def test_what_failed_is_told_with_its_log(tmp_path: Path) -> None:
     assert "ValueError: torn" in made
     assert "line 10\n" not in made, "only its end"
     assert len(tail(log).splitlines()) == 25
+
+
+def test_logs_are_read_from_their_ends(tmp_path: Path) -> None:
+    log = tmp_path / "huge.log"
+    with open(log, "wb") as file:
+        file.truncate(3 << 30)  # no disk is taken by it, but memory would be
+        file.seek(0, 2)
+        file.write("µ first\n".encode() * 40)
+        file.write(b"the end\n")
+    found = tail(log).splitlines()
+    assert len(found) == 25
+    assert (found[0], found[-1]) == ("µ first", "the end")
+
+
+@pytest.mark.parametrize("how", ["parts", "host", "link"])
+def test_no_file_outside_of_the_logs_is_shown(tmp_path: Path, how: str) -> None:
+    """A bundle of somebody else may name any file of the reader's disk."""
+    (tmp_path / "secret.jsonl").write_text("a password")
+    failure = {"position": "P1", "frame": 1, "stage": "a.b", "reason": "torn", "log": ""}
+    host = "node"
+    if how == "parts":
+        failure["log"] = f"/x/log/{'../' * 30}{tmp_path.relative_to('/')}/secret.jsonl"
+    if how == "host":
+        host = f"{'../' * 30}{tmp_path.relative_to('/')}/secret"
+        (tmp_path / "secret-1.jsonl").write_text("a password")
+    rows = [attempt("track", 0, 5, outcome="lost", reason="gone", host=host)]
+    view = planted(tmp_path, rows, verdict="partial", failures=[failure])
+    (view.log_dir / "failures").mkdir()
+    (view.log_dir / "workers").mkdir()
+    if how == "link":
+        (view.log_dir / "failures" / "x.txt").symlink_to(tmp_path / "secret.jsonl")
+    assert "a password" not in trouble(view)
+
+
+def test_what_failed_for_the_whole_dataset_is_of_all_positions(tmp_path: Path) -> None:
+    failure = {"position": "dataset", "frame": None, "stage": "outcome.rates", "reason": "no room", "log": ""}
+    made = trouble(planted(tmp_path, PLAIN, verdict="partial", failures=[failure]))
+    assert ["all positions", "all", "outcome.rates", "no room"] in _rows(made)
 
 
 def test_a_run_without_failures_says_so(tmp_path: Path) -> None:

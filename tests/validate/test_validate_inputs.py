@@ -6,9 +6,11 @@ import shutil
 from pathlib import Path
 
 import pytest
+import tifffile
 
 from dataops_parsl.dataset import ingest, writers
 from dataops_parsl.dataset.manifest import Dataset
+from dataops_parsl.dataset.record import FILES
 from dataops_parsl.validate.checks import overall
 from dataops_parsl.validate.inputs import BYTES, RECORDED, check_inputs, locate, recorded_inputs
 
@@ -47,10 +49,60 @@ def test_frames_appended_since_are_no_fault(small_films: Path, tmp_path: Path, r
     assert "8 more are there now" in frames.found
 
 
+def test_nothing_was_appended_where_the_run_read_only_some(small_films: Path, tmp_path: Path) -> None:
+    """Frames that it excluded, or left out by --frames, were there all along."""
+    out = {("coculture", 1): "out of focus"}
+    dataset = ingest.add(small_films, "some", tmp_path / "data", exclude=out)
+    record = recorded_inputs(dataset, {p: range(4) for p in dataset.positions})
+    frames, _ = check_inputs(record, dataset.root)
+    assert frames.found == "7 frames of some are as this run read them"
+
+
+@pytest.mark.parametrize(
+    ("damage", "words"),
+    [
+        (lambda root: (root / FILES).unlink(), FILES),
+        (lambda root: (root / FILES).write_text("{}"), "is damaged: KeyError"),
+        (lambda root: (root / FILES).write_text("{"), FILES),
+        (lambda root: (root / "manifest" / "coculture.json").write_text("{}"), "is damaged: KeyError"),
+        (lambda root: (root / "manifest.json").write_text('{"format": 1}'), "is damaged: KeyError"),
+    ],
+    ids=["no files", "empty files", "cut files", "empty position", "empty manifest"],
+)
+def test_a_damaged_record_of_the_dataset_is_a_failed_check(short: Dataset, record, damage, words) -> None:
+    for path in (short.root, short.root / "manifest", *short.root.rglob("*.json")):
+        path.chmod(0o755)
+    damage(short.root)
+    (failed,) = [c for c in check_inputs(record, short.root) if not c.ok]
+    assert failed.verdict == "failed"
+    assert words in failed.found
+
+
+def test_another_dataset_of_the_same_name_is_no_damage(
+    small_films: Path, short: Dataset, tmp_path: Path
+) -> None:
+    folder = _shorter(small_films, tmp_path / "others", 8)
+    for path in folder.rglob("im_*.tif"):
+        tifffile.imwrite(path, tifffile.imread(path) + 1)
+    other = ingest.add(folder, "short", tmp_path / "elsewhere")
+    record = recorded_inputs(short, {p: range(8) for p in short.positions})
+    checks = check_inputs(record, other.root, read_at=str(short.root))
+    assert [c.verdict for c in checks] == ["not checked", "not checked"]
+    assert f"{other.root} is another dataset" in checks[0].found
+    # Where the run itself read them, other frames are a fault.
+    (frames, _) = check_inputs(record, other.root, read_at=str(other.root))
+    assert frames.verdict == "failed"
+    # One frame that is the same makes it the same film.
+    one = {**record, "positions": {p: dict(said) for p, said in record["positions"].items()}}
+    digests = recorded_inputs(other, {"coculture": [0]})["positions"]["coculture"]["frames"]
+    one["positions"]["coculture"]["frames"] = {**one["positions"]["coculture"]["frames"], **digests}
+    (frames, _) = check_inputs(one, other.root, read_at=str(short.root))
+    assert frames.verdict == "failed"
+
+
 def test_pages_appended_to_a_file_are_no_fault(tmp_path: Path) -> None:
     """A file that grows is decoded: what was read of it is still there."""
     import numpy as np
-    import tifffile
 
     film = np.random.default_rng(0).integers(100, 900, (4, 32, 32)).astype(np.uint16)
     folder = tmp_path / "film"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import argparse
 import json
 import shutil
 from collections.abc import Callable
@@ -11,12 +12,17 @@ from typing import Any
 import pytest
 import tifffile
 
-from dataops_parsl.bundle import MANIFEST, Bundle, seal_files
+from dataops_parsl.bundle import MANIFEST, Bundle, files_of, seal_files
 from dataops_parsl.cli import main
 from dataops_parsl.commands import validate as command
+from dataops_parsl.commands.setting import open_dataset
+from dataops_parsl.plan import Plan
+from dataops_parsl.report.page import report as page_of
+from dataops_parsl.sealing import made_by
 from dataops_parsl.validate.checks import Check, check
 from dataops_parsl.validate.seal import check_seal
 from dataops_parsl.validate.subject import Kind, Subject
+from dataops_parsl.workflow import load as load_workflow
 from tests.helpers import Project
 from tests.validate.bundles import content, copy_of, delete_row, report, reseal, swap_columns
 
@@ -224,8 +230,73 @@ def test_a_run_of_an_older_version_recorded_less(bundle: Path, validate: Say) ->
     assert "provenance: not checked: sealed by an older version" in words
 
 
+def test_parts_that_other_versions_made_are_told_and_no_fault(bundle: Path, validate: Say) -> None:
+    facts = json.loads((bundle / "run.json").read_text())
+    (made,) = facts["made_by"]
+    assert made["versions"].items() <= facts["starts"][-1]["versions"].items()
+    assert set(made["steps"]) == {step["id"] for step in facts["graph"]}
+    assert made["parts"] == sum(step["parts"] for step in facts["graph"])
+    assert set(facts["identities"]) == set(made["steps"]), "each population has its own"
+    older = {"versions": made["versions"] | {"scipy": "0.9"}, "parts": 6, "steps": ["contact.pairs"]}
+    unsaid = {"versions": {}, "parts": 1, "steps": ["measure.objects[target]"]}
+    (bundle / "run.json").write_text(json.dumps(facts | {"made_by": [made, older, unsaid]}))
+    reseal(bundle)
+    words = validate(bundle, 0)
+    scipy = made["versions"]["scipy"]
+    assert f"6 parts made earlier, by scipy 0.9 instead of {scipy} (contact.pairs)" in words
+    assert "1 part made earlier, by a version that did not record which" in words
+    assert _checks(bundle)["versions of the parts"]["verdict"] == "noted"
+    assert "Not all was made by these versions: 6 parts" in page_of(Bundle(bundle))
+
+
+def test_who_made_a_part_is_read_from_its_receipt(sealed_project: Project) -> None:
+    said = argparse.Namespace(project=sealed_project.root, dataset=None)
+    dataset, setting = open_dataset(said)
+    plan = Plan(load_workflow(sealed_project.root, "cytotoxicity"), dataset, setting.config)
+    (whole,) = made_by(plan)
+    part = next(iter(plan.parts(plan.nodes[0])))
+    before = part.place.receipt.read_bytes()
+    receipt = json.loads(before)
+    receipt["figures"]["versions"]["numpy"] = "1.0"
+    try:
+        part.place.receipt.write_text(json.dumps(receipt))
+        most, one = made_by(plan)
+    finally:
+        part.place.receipt.write_bytes(before)
+    assert most["parts"] == whole["parts"] - 1
+    assert (one["parts"], one["steps"], one["versions"]["numpy"]) == (1, [plan.nodes[0].id], "1.0")
+
+
 def test_what_file_browsers_leave_behind_is_no_fault(bundle: Path, validate: Say) -> None:
-    (bundle / "tables" / ".DS_Store").write_bytes(b"x")
+    noise = (".DS_Store", "tables/Thumbs.db", "log/.nfs0001", "tables/.cells.parquet.1.ab.tmp")
+    for name in noise:
+        (bundle / name).write_bytes(b"x")
+    assert "accepted" in validate(bundle, 0)
+    # Nor where it was there when the run was sealed, and went or changed since.
+    reseal(bundle)
+    assert not set(noise) & set(json.loads((bundle / MANIFEST).read_text())["files"])
+    (bundle / noise[0]).write_bytes(b"other")
+    (bundle / noise[2]).unlink()
+    assert "accepted" in validate(bundle, 0)
+
+
+def test_noise_that_an_earlier_version_sealed_is_no_fault(bundle: Path, validate: Say) -> None:
+    manifest = json.loads((bundle / MANIFEST).read_text())
+    manifest["files"]["tables/.DS_Store"] = {"sha256": "0" * 64, "bytes": 1}
+    (bundle / MANIFEST).write_text(json.dumps(manifest))
+    assert "accepted" in validate(bundle, 0)
+
+
+def test_a_file_that_goes_while_it_is_sealed_ends_nothing(
+    bundle: Path, validate: Say, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    late = bundle / "log" / "parsl" / "late.log"
+    late.write_text("x")
+    listed = files_of(bundle)
+    late.unlink()
+    monkeypatch.setattr("dataops_parsl.bundle.files_of", lambda root: listed)
+    reseal(bundle)
+    monkeypatch.undo()
     assert "accepted" in validate(bundle, 0)
 
 

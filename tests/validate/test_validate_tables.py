@@ -135,6 +135,13 @@ def test_what_refers_into_a_film_with_failed_frames_may_find_nothing() -> None:
     assert not [c for c in _against(broken, failures=[FRAME_1]) if "→" in c.what]
 
 
+def test_nothing_is_looked_up_in_a_table_whose_types_are_wrong() -> None:
+    frames = GOOD["frames"].set_column(1, "frame", pa.array(["0", "1"]))
+    found = {c.what: c for c in check_tables(SCHEMAS, {**GOOD, "frames": frames}, {"P1": 2})}
+    assert found["frames: columns, types and units"].verdict == "failed"
+    assert not [what for what in found if "→" in what]
+
+
 def test_every_frame_is_counted_excluded_or_failed() -> None:
     one = {("P1", "target"): {0: 2}}
     tables = {**GOOD, "cells": _cells((0, 1), (0, 2))}

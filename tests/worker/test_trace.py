@@ -10,6 +10,9 @@ import pyarrow as pa
 import pytest
 
 from dataops_parsl import events
+from dataops_parsl.nodes import Part, StepNode
+from dataops_parsl.stages.contact import Contact
+from dataops_parsl.task import _root
 from dataops_parsl.trace import TRACE, executors, trace
 
 Row = dict[str, Any]
@@ -241,3 +244,23 @@ def test_how_executors_were_used(logs: Logs) -> None:
         "lost": 0,
         "idle_frac": 0.7,
     }
+
+
+@pytest.mark.parametrize(
+    ("step", "position", "batch", "id"),
+    [
+        ("pairs", "P1", 3, "contact.pairs/P1/00003"),
+        ("pairs", "well.A1.2", 0, "contact.pairs/well.A1.2/00000"),
+        ("events", "well.2", None, "contact.events/well.2"),
+    ],
+)
+def test_names_of_positions_may_have_dots(
+    tmp_path: Path, logs: Logs, step: str, position: str, batch: int | None, id: str
+) -> None:
+    node = StepNode(Contact(), Contact.steps()[step], "", {}, {}, 4, 1, tmp_path)
+    part = Part(node, position, batch or 0, (0,))
+    assert part.id == id
+    logs.submitted(1.0, part.id)
+    (row,) = logs.rows
+    assert (row["step"], row["position_id"], row["batch"]) == (step, position, batch)
+    assert _root(part.id, 0, "torn")["position"] == position
