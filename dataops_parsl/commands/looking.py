@@ -117,6 +117,7 @@ class Looker:
         facts = dict(self.facts)
         if position:
             facts["plate"] = asdict(self.dataset.positions[position].plate)
+            facts["shape_px"] = [side.stop - side.start for side in self.cut(position)]
         return Film(position, frames, population, facts)
 
     @cached_property
