@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import argparse
 import webbrowser
-from pathlib import Path
 from typing import Any
 
 from dataops_parsl.bundle import RECORD
-from dataops_parsl.commands.beside import write_beside
-from dataops_parsl.commands.setting import add_project_argument, load_setting
-from dataops_parsl.commands.which import RUN_HELP, sealed_run
+from dataops_parsl.commands.beside import add_run_arguments, write_beside
+from dataops_parsl.commands.setting import load_setting
+from dataops_parsl.commands.which import sealed_run
 from dataops_parsl.errors import UsageError
 from dataops_parsl.report.page import report
 
@@ -22,16 +21,8 @@ def add_parser(commands: Any) -> None:
     parser = commands.add_parser(
         "report", help="write one page on a sealed run: verdict, results, time, cost, advice"
     )
-    parser.add_argument("run", metavar="RUN", help=RUN_HELP)
-    parser.add_argument(
-        "-o",
-        "--output",
-        type=Path,
-        metavar="FOLDER",
-        help=f"where {PAGE} goes (default: beside the run's files)",
-    )
+    add_run_arguments(parser, f"{PAGE} goes")
     parser.add_argument("--open", action="store_true", help="show it in the browser")
-    add_project_argument(parser)
     parser.set_defaults(execute=execute)
 
 

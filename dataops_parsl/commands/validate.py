@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import argparse
 import json
-from pathlib import Path
 from typing import Any
 
 from dataops_parsl.bench import acceptance as benchmark
 from dataops_parsl.bundle import Bundle
-from dataops_parsl.commands.beside import write_beside
-from dataops_parsl.commands.setting import add_project_argument, load_setting
-from dataops_parsl.commands.which import RUN_HELP, sealed_run
+from dataops_parsl.commands.beside import add_run_arguments, write_beside
+from dataops_parsl.commands.setting import load_setting
+from dataops_parsl.commands.which import sealed_run
 from dataops_parsl.config import Roots
 from dataops_parsl.errors import DataopsError, PartialError, RejectedError, UsageError
 from dataops_parsl.validate import workflow_run
@@ -29,15 +28,7 @@ def add_parser(commands: Any) -> None:
     parser = commands.add_parser(
         "validate", help="check a sealed run: its files, tables, input; exit code 0 only if accepted"
     )
-    parser.add_argument("run", metavar="RUN", help=RUN_HELP)
-    parser.add_argument(
-        "-o",
-        "--output",
-        type=Path,
-        metavar="FOLDER",
-        help=f"where {JSON} and {PAGE} go (default: beside the run's files)",
-    )
-    add_project_argument(parser)
+    add_run_arguments(parser, f"{JSON} and {PAGE} go")
     parser.set_defaults(execute=execute)
 
 

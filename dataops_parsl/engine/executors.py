@@ -3,17 +3,15 @@
 from __future__ import annotations
 
 import contextlib
-import functools
 import logging
 import os
 import queue
 import shutil
-import signal
 import sys
 import tempfile
 import threading
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import Future
 from pathlib import Path
 from typing import Any
@@ -22,17 +20,23 @@ import parsl
 from parsl.addresses import address_by_interface
 from parsl.config import Config
 from parsl.dataflow.dflow import DataFlowKernel
-from parsl.executors.high_throughput.executor import DEFAULT_LAUNCH_CMD
 
 from dataops_parsl.config import Loaded
 from dataops_parsl.engine.blocks import Blocks, Demand
 from dataops_parsl.engine.fitness import shortage
 from dataops_parsl.engine.groups import Group
 from dataops_parsl.engine.htex import Executor
+from dataops_parsl.engine.launching import (
+    closed_logs,
+    interchange_command,
+    launch_command,
+    named,
+    signals_held_back,
+)
 from dataops_parsl.engine.local import LocalBlocks
 from dataops_parsl.engine.slurm import SlurmBlocks, cancel_leftovers, cause
 from dataops_parsl.errors import DataopsError, PlaceError
-from dataops_parsl.worker.packed import call, pack
+from dataops_parsl.worker.packed import pack
 
 # One numerical thread per worker: several make workers fight, and two ANTs runs with two threads differ.
 WORKER_ENVIRONMENT = {
@@ -139,13 +143,13 @@ class Pool:
         if self._dfk is None:
             return
         # A second Ctrl-C must not leave processes behind.
-        with _signals_held_back():
+        with signals_held_back():
             self._stopping.set()
             # An sbatch may be under way: its job must be known before all are cancelled.
             self._keeper.join(KEEPER_S)
             for blocks in self._blocks.values():
                 blocks.stop()
-            with _closed_logs():
+            with closed_logs():
                 self._dfk.cleanup()
             self._wait_until_gone()
             if not self.is_local:
@@ -202,7 +206,7 @@ class Pool:
             label=group.label,
             provider=provider,
             address=address,
-            launch_cmd=_launch_command(group, site.worker_prefix),
+            launch_cmd=launch_command(group, site.worker_prefix),
             max_workers_per_node=group.workers_per_node,
             cores_per_worker=1,
             prefetch_capacity=0,
@@ -210,7 +214,7 @@ class Pool:
             heartbeat_threshold=engine.lost_after_s,
             drain_period=drain_s,
             poll_period=10,
-            interchange_launch_cmd=_interchange_command(),
+            interchange_launch_cmd=interchange_command(),
             block_error_handler=False,
             # The network of a cluster has other users.
             encrypted=not self.is_local,
@@ -242,7 +246,7 @@ class Pool:
     ) -> Any:
         """Submit one task as a Parsl python_app of this name to an executor; returns its future."""
         if (label, name) not in self._apps:
-            app = _named(function, name)
+            app = named(function, name)
             self._apps[label, name] = parsl.python_app(
                 app, data_flow_kernel=self._dfk, executors=[label], cache=False
             )
@@ -338,60 +342,3 @@ class Pool:
             while True:
                 words, facts = self._said.get_nowait()
                 self._report(*words, **facts)
-
-
-def _launch_command(group: Group, prefix: str) -> str:
-    """Parsl's command for a node's workers.
-
-    One worker a node takes the device that SLURM gave the job. Of several, each takes one of those that the
-    job sees there: numbering them ourselves would put every one-GPU job of a node onto device 0.
-    """
-    command = DEFAULT_LAUNCH_CMD
-    for folder in ("{cert_dir}", "{logdir}"):  # there may be blanks in the project's path
-        command = command.replace(folder, f"'{folder}'")
-    if group.gres and group.workers_per_node > 1:
-        command = command.replace("{accelerators}", "$(echo $CUDA_VISIBLE_DEVICES | tr , ' ')")
-    return f"{prefix} {command}" if prefix else command
-
-
-def _named(function: Callable[..., Any], name: str) -> Callable[..., Any]:
-    # A partial carries the name without renaming the library's function, which workers import by its name.
-    app = functools.partial(call, function)
-    app.__name__ = name  # type: ignore[attr-defined]
-    return app
-
-
-def _interchange_command() -> list[str]:
-    """Give the interchange a session of its own, and let it die with the driver where Linux can do that."""
-    command = ["interchange.py"]
-    if shutil.which("setpriv") and shutil.which("setsid"):
-        return ["setsid", "setpriv", "--pdeathsig", "TERM", *command]
-    return command
-
-
-@contextlib.contextmanager
-def _closed_logs() -> Iterator[None]:
-    """Close the log file that Parsl lets go of without closing it."""
-    logger = logging.getLogger("parsl")
-    before = list(logger.handlers)
-    yield
-    for handler in before:
-        if handler not in logger.handlers:
-            handler.close()
-
-
-@contextlib.contextmanager
-def _signals_held_back() -> Iterator[None]:
-    """Let signals wait until the end: then the last one is delivered."""
-    seen: list[int] = []
-    kept = {}
-    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
-        with contextlib.suppress(ValueError):  # not in the main thread
-            kept[number] = signal.signal(number, lambda n, _: seen.append(n))
-    try:
-        yield
-    finally:
-        for number, handler in kept.items():
-            signal.signal(number, handler)
-        if seen:
-            os.kill(os.getpid(), seen[-1])

@@ -230,7 +230,9 @@ def test_old_runs_that_recorded_less_have_a_page_too(bundle: Path) -> None:
     (bundle / MANIFEST).unlink()
     Bundle(bundle).seal()
     shutil.rmtree(bundle / "figures")
-    Page(report(Bundle(bundle)))
+    page = Page(report(Bundle(bundle)))
+    assert "Stages" in [words for _, words in page.named("h2")]
+    assert any("did not record its graph" in words for _, words in page.named("p"))
 
 
 def test_photographs_are_not_read_for_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
