@@ -29,8 +29,8 @@ run: $(READY) ## Run a dataset: make run DATASET=name WORKERS=8
 test: $(READY) lint ## Lint, type-check and run the tests, and say what each part took
 	$(BIN)/python tests/timed.py
 
-faults: $(READY) ## Provoke every fault on a private SLURM cluster, and a storm of them (needs root on Debian)
-	$(BIN)/python -m pytest -q -m faults tests/slurm
+faults: $(READY) ## Kill at every point that was counted; provoke every fault on a private SLURM cluster (needs root on Debian)
+	$(BIN)/python -m pytest -q -m faults tests/faults tests/slurm
 
 lint: $(READY) ## ruff and mypy
 	$(BIN)/ruff check .

@@ -1,0 +1,3 @@
+"""What the process that is forked for each try imports beforehand."""
+
+from dataops_parsl.commands import bench, check, config, dataset, preview, report, run, runs, validate  # noqa: F401
