@@ -10,6 +10,7 @@ from tests.helpers import Project
 
 def test_a_command_is_counted_and_killed_where_asked(bare_project: Project, small_films: Path) -> None:
     root = bare_project.root
+    (root / "data" / "datasets").mkdir(parents=True)
     words = ["dataset", "add", str(small_films), "--name", "one", "--project", str(root)]
     whole = kill_points.run(words, [root / "data"], log=root / "log")
     assert whole.code == 0, whole.output
