@@ -1,4 +1,4 @@
-"""A command killed at a counted point: right before or after its n-th rename, unlink, fsync or the like.
+"""A command killed at a counted point: right before or after one of its renames, unlinks, fsyncs or the like.
 
 The command runs in a process forked from one that has already imported the package, so that a try costs
 a fraction of a second. Counted are the calls of its own process, in any thread, on files below the folders
@@ -13,10 +13,12 @@ import itertools
 import json
 import multiprocessing
 import os
+import re
 import signal
 import threading
+from collections import Counter
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import astuple, dataclass
 from multiprocessing.forkserver import set_forkserver_preload
 from pathlib import Path
 from typing import Any, Literal
@@ -24,6 +26,8 @@ from typing import Any, Literal
 CALLS = ("rename", "replace", "unlink", "remove", "rmdir", "link", "symlink", "mkdir", "chmod", "fsync")
 """Functions of `os` by which a file system is changed, or by which a change is made to last."""
 When = Literal["before", "after"]
+_NUMBERS = re.compile(r"[0-9a-f]{8,}|\d+|(?<=[-._])[a-z0-9_]{8}(?=$|/)")
+"""Process ids, hexadecimal digests, and the random ends that `tempfile` gives its names."""
 
 
 @dataclass(frozen=True)
@@ -38,11 +42,17 @@ class Point:
         Name of the function of `os`.
     path : str
         The file or folder; of a rename the one it had before.
+    kind : str
+        The same without numbers: names hold process ids and random digits.
+    nth : int
+        How many of its call and kind came before. Threads change the order of calls, not what is called.
     """
 
     index: int
     call: str
     path: str
+    kind: str
+    nth: int
 
 
 @dataclass(frozen=True)
@@ -68,7 +78,7 @@ def run(
     arguments: Sequence[str],
     under: Sequence[Path],
     *,
-    at: int | None = None,
+    at: Point | None = None,
     when: When = "before",
     seconds: float = 120,
     log: Path,
@@ -81,8 +91,8 @@ def run(
         Words after ``python -m dataops_parsl``.
     under : sequence of Path
         Folders whose files are counted.
-    at : int, optional
-        Point at which it is killed; without it, it runs to its end.
+    at : Point, optional
+        At which it is killed, found again by its kind; without it, it runs to its end.
     when : "before" or "after"
         The call of that point.
     log : Path
@@ -112,7 +122,7 @@ def run(
 
 
 def _child(
-    arguments: list[str], roots: list[str], at: int | None, when: str, counted: str, printed: str
+    arguments: list[str], roots: list[str], at: Point | None, when: str, counted: str, printed: str
 ) -> None:
     out = os.open(printed, os.O_WRONLY | os.O_CREAT | os.O_APPEND)
     os.dup2(out, 1)
@@ -129,9 +139,10 @@ def _child(
     os._exit(code)
 
 
-def _count(roots: list[str], at: int | None, when: str, log: int) -> None:
+def _count(roots: list[str], at: Point | None, when: str, log: int) -> None:
     """Put a counter in front of each of `CALLS`."""
     numbers, lock = itertools.count(), threading.Lock()
+    seen: Counter[tuple[str, str]] = Counter()
 
     def counting(name: str, real: Callable[..., Any]) -> Callable[..., Any]:
         def call(first: Any, *more: Any, **options: Any) -> Any:
@@ -141,14 +152,17 @@ def _count(roots: list[str], at: int | None, when: str, log: int) -> None:
             if not ours or (name == "mkdir" and not _can_be_made(path)):
                 return real(first, *more, **options)
             with lock:
-                number = next(numbers)
-                os.write(log, (json.dumps([number, name, path]) + "\n").encode())
-                if number == at and when == "before":
+                kind = _NUMBERS.sub("#", path)
+                here = Point(next(numbers), name, path, kind, seen[name, kind])
+                seen[name, kind] += 1
+                os.write(log, (json.dumps(astuple(here)) + "\n").encode())
+                hit = at is not None and (at.call, at.kind, at.nth) == (name, kind, here.nth)
+                if hit and when == "before":
                     os.kill(os.getpid(), signal.SIGKILL)
                 try:
                     return real(first, *more, **options)
                 finally:
-                    if number == at:
+                    if hit:
                         os.kill(os.getpid(), signal.SIGKILL)
 
         return call

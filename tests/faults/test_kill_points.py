@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from pathlib import Path
 
 from tests.faults import kill_points
@@ -16,8 +17,12 @@ def test_a_command_is_counted_and_killed_where_asked(bare_project: Project, smal
     assert whole.code == 0, whole.output
     assert {"rename", "fsync", "mkdir"} <= {p.call for p in whole.points}
     renamed = next(p for p in whole.points if p.call == "rename" and ".one.incoming" in p.path)
+
+    def renamed_as(name: str) -> kill_points.Point:
+        return dataclasses.replace(renamed, kind=renamed.kind.replace("one", name))
+
     for when, name, there in (("before", "two", False), ("after", "three", True)):
         again = [name if word == "one" else word for word in words]
-        hit = kill_points.run(again, [root / "data"], at=renamed.index, when=when, log=root / "log")
+        hit = kill_points.run(again, [root / "data"], at=renamed_as(name), when=when, log=root / "log")
         assert (hit.code, hit.points[-1].call) == (-9, "rename")
         assert (root / "data" / "datasets" / name).is_dir() == there
