@@ -12,12 +12,13 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import psutil
 import pytest
 
 from dataops_parsl.engine.executors import WORKER_ENVIRONMENT
 from dataops_parsl.engine.globus import endpoint_options
 from dataops_parsl.engine.lost import explain, is_loss
-from tests.helpers import PROJECT, Project, package_with_stage, same_tables
+from tests.helpers import PROJECT, Driver, Project, package_with_stage, same_tables, wait_for
 
 ENDPOINT = "4b116d3c-1703-4f8f-9f6f-39921e5864df"
 STAND_IN = Path(__file__).parent / "globus_stand_in"
@@ -35,16 +36,23 @@ class Endpoint:
 
     def run(self, *words: str, expect: int = 0) -> str:
         """A command of the driver."""
+        return self.project.run(*words, "--site", "globus", expect=expect, env=self._environment())
+
+    def start(self, *words: str) -> Driver:
+        """The same in the background."""
+        command = self.project.command(*words, "--site", "globus")
+        return Driver(command, self.home / "driver.out", self._environment())
+
+    def _environment(self) -> dict[str, str]:
         (self.home / "service.json").write_text(json.dumps(self.service))
         path = os.pathsep.join([str(STAND_IN), str(PROJECT), str(SDK)])
-        environment = {**os.environ, "PYTHONPATH": path, "GLOBUS_STAND_IN": str(self.home)}
-        command = [*words, "--site", "globus"]
-        return self.project.run(*command, expect=expect, env=environment)
+        return {**os.environ, "PYTHONPATH": path, "GLOBUS_STAND_IN": str(self.home)}
 
     @property
     def crossed(self) -> list[int]:
         """Bytes of each task that was sent."""
-        return [int(line) for line in (self.home / "crossed.txt").read_text().split()]
+        path = self.home / "crossed.txt"
+        return [int(line) for line in path.read_text().split()] if path.exists() else []
 
 
 @pytest.fixture
@@ -67,11 +75,19 @@ def endpoint(project: Project, tmp_path: Path) -> Endpoint:
 STILLS = ("run", "stills", "--frames", "4", "--endpoint", ENDPOINT)
 
 
-def test_a_run_at_an_endpoint_gives_the_tables_of_a_laptop(endpoint: Endpoint, tmp_path: Path) -> None:
+def test_a_run_at_an_endpoint_that_loses_workers_gives_the_tables_of_a_laptop(
+    endpoint: Endpoint, tmp_path: Path
+) -> None:
     assert "fit: cytotoxicity can run on globus" in endpoint.run("check", "--endpoint", ENDPOINT)
-    endpoint.run(*STILLS)
+    driver = endpoint.start(*STILLS)
+    wait_for(lambda: len(endpoint.crossed) > 4, 60, "tasks are sent")
+    for worker in psutil.Process(driver.pid).children():
+        if str(STAND_IN / "worker.py") in worker.cmdline():
+            worker.kill()
+    assert driver.wait() == 0, driver.output
     there = endpoint.project.tables(workflow="stills")
     bundle = endpoint.project.bundles("stills")[-1]
+    assert '"event": "lost"' in (bundle / "log" / "events.jsonl").read_text()
     texts = [path.read_text() for path in (bundle / "log" / "workers").iterdir()]
     logs = [json.loads(line) for text in texts for line in text.splitlines()]
     assert {line["executor"] for line in logs} == {"globus"}

@@ -9,6 +9,7 @@ there, a size a line.
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import pickle
@@ -88,8 +89,9 @@ class Executor(globus_compute_sdk.Executor):
                 )
             assert process.stdin is not None
             assert process.stdout is not None
-            process.stdin.write(struct.pack("!Q", len(sent)) + sent)
-            process.stdin.flush()
+            with contextlib.suppress(BrokenPipeError):
+                process.stdin.write(struct.pack("!Q", len(sent)) + sent)
+                process.stdin.flush()
             head = process.stdout.read(8)
             if len(head) < 8:  # in the words of an endpoint's engine
                 process = None
