@@ -260,6 +260,8 @@ def _compute(
     if needs.todo:
         logs = bundle.root / "log"
         kind = pool_class(setting.config)
+        if setting.config.config.site.kind == "globus":
+            _say("Waiting for the endpoint's first worker, to ask what it sees; it may have to queue")
         with kind(setting.config, _groups(plan), bundle.id, logs, bundle.lease, events.block) as pool:
             engine = setting.config.config.engine
             dispatcher = Dispatcher(pool, plan, events, engine.max_attempts, engine.on_failure)
