@@ -15,14 +15,15 @@ from dataops_parsl.commands.failures import partial_error
 from dataops_parsl.commands.progress import Progress
 from dataops_parsl.commands.setting import Setting, add_config_arguments, load_setting, open_dataset
 from dataops_parsl.commands.signals import stop_signals
+from dataops_parsl.commands.together import finish_lean, made_already, remove, say_who
 from dataops_parsl.config import Loaded
 from dataops_parsl.engine.dispatch import Dispatcher
-from dataops_parsl.engine.executors import Pool
 from dataops_parsl.engine.groups import Group, groups
 from dataops_parsl.engine.lean import Lean
+from dataops_parsl.engine.pools import pool_class
 from dataops_parsl.engine.preflight import findings, require
 from dataops_parsl.engine.rounds import rounds
-from dataops_parsl.engine.sharing import Shared, same_result, use_of, wait_for_same_result
+from dataops_parsl.engine.sharing import Shared, use_of
 from dataops_parsl.errors import RejectedError
 from dataops_parsl.events import Events, stage_times
 from dataops_parsl.needs import Assessor, Needs, downstream
@@ -115,7 +116,7 @@ def _read_at_the_end(plan: Plan) -> list[Part]:
 def _check_place(config: Loaded, needs: Needs) -> None:
     """Refuse a run that the site could not work for, before anything is opened."""
     stages = list({id(p.node.stage): p.node.stage for p in needs.todo}.values())
-    if stages and config.config.site.kind == "slurm":
+    if stages and config.config.site.kind != "local":
         require(findings(config, groups(config, stages)))
 
 
@@ -151,9 +152,7 @@ def _retry_partial(
     return _compute_and_seal(setting, plan, assessor, needs, shared)
 
 
-def _compute_and_seal(
-    setting: Setting, plan: Plan, assessor: Assessor, needs: Needs, shared: Shared
-) -> int:
+def _compute_and_seal(setting: Setting, plan: Plan, assessor: Assessor, needs: Needs, shared: Shared) -> int:
     """Compute what is needed, publish, check, seal.
 
     No bundle is made when another one says the same already: one that was partial before, or that another
@@ -165,8 +164,7 @@ def _compute_and_seal(
     shared.use.called(bundle.id)
     if continued:
         _say(f"Continuing {bundle.root}, which was not finished")
-    if other := same_result(shared.use, plan):
-        _say(f"Run {other.run} on {other.host} makes the same result: they share the work")
+    say_who(shared.use, plan)
     progress = Progress(blocks=setting.config.config.site.kind == "slurm")
     with ExitStack() as stack:
         stack.enter_context(Lease(bundle.lease))
@@ -175,15 +173,16 @@ def _compute_and_seal(
         stack.callback(progress.close)
         _describe(bundle, setting, plan)
         failures = _compute(setting, plan, assessor, needs, events, progress, bundle, shared)
-        same = None if assessor.forced else _made_already(plan, output_root, shared)
+        same = None if assessor.forced else made_already(plan, output_root, shared.use)
         if same is None:
             verdict = _publish_and_seal(bundle, plan, events, failures, started)
     if same is not None:
         remove(bundle)
     if shared.lean is not None:
-        _finish_lean(shared.lean, plan)
+        finish_lean(shared.lean, plan)
     if same is not None:
-        return _point_to(same, events.n_tasks)
+        _say(f"{events.n_tasks} tasks; this result is in {same.root}")
+        return _told_before(same)
     abandon_stale(output_root, plan.workflow.name, plan.recipe)
     _say(f"{events.n_tasks} tasks in {duration(time.monotonic() - started)}, verdict: {verdict}")
     for note in bundle.facts["notes"]:
@@ -203,31 +202,12 @@ def _compute_and_seal(
     return 0
 
 
-def _made_already(plan: Plan, output_root: Path, shared: Shared) -> Bundle | None:
-    """A sealed bundle that holds what this run would publish, waiting for who is about to make one."""
-    wait_for_same_result(
-        shared.use, plan, lambda user: _say(f"Waiting for run {user.run}, which publishes the same result")
-    )
-    sealed = find_sealed(output_root, plan.workflow.name, plan.recipe)
-    if sealed is None or sealed.facts.get("parts") != publish.digests(plan):
-        return None
-    return sealed
-
-
-def _point_to(same: Bundle, n_tasks: int) -> int:
+def _told_before(same: Bundle) -> int:
     """Nothing was published, since another bundle says the same."""
     if same.facts.get("verdict") != "accepted":
         raise partial_error(same.facts.get("failures", []), same)
-    _say(f"{n_tasks} tasks; this result is complete in {same.root}")
     _show_truth(same)
     return 0
-
-
-def _finish_lean(lean: Lean, plan: Plan) -> None:
-    lean.finish(Assessor(plan).assess().todo)
-    _say(f"--lean: {human_bytes(lean.freed)} of intermediates deleted")
-    for folder, reason in sorted(lean.left.items()):
-        _say(f"--lean: {folder} stays: {reason}")
 
 
 def _publish_and_seal(
@@ -299,7 +279,10 @@ def _compute(
     given_up: dict[Part, dict[str, Any]] = {}
     if needs.todo:
         logs = bundle.root / "log"
-        with Pool(setting.config, _groups(plan), bundle.id, logs, bundle.lease, events.block) as pool:
+        kind = pool_class(setting.config)
+        if setting.config.config.site.kind == "globus":
+            _say("Waiting for the endpoint's first worker, to ask what it sees; it may have to queue")
+        with kind(setting.config, _groups(plan), bundle.id, logs, bundle.lease, events.block) as pool:
             engine = setting.config.config.engine
             dispatcher = Dispatcher(
                 pool, plan, events, engine.max_attempts, engine.on_failure, claims=shared.claims

@@ -16,7 +16,7 @@ from dataops_parsl.storage.parts import read_receipt
 from dataops_parsl.storage.users import Use, exclusive
 
 EVERY_S, FOR_S, AT_ONCE = 1.0, 0.25, 64
-"""How often something is deleted, for how long at most, and of how many parts while no other run can begin."""
+"""How often something is deleted, for how long at most, and how many parts while no other run can begin."""
 
 
 class Lean:

@@ -33,21 +33,23 @@ class Shared:
     lean: Lean | None = None
 
 
-def use_of(plan: Plan, run: str) -> Use:
+def use_of(plan: Plan, run: str, *, pixels: bool = True) -> Use:
     """The use that a run of this plan makes of its dataset's scratch.
 
     Parameters
     ----------
     run : str
         Its id.
+    pixels : bool
+        Whether it writes, so that other runs do not overwrite its pixels with others until its end.
     """
     folders = {node: str(node.folder.relative_to(plan.scratch)) for node in plan.nodes}
-    pixels = {
+    places = {
         folder: {part.stem: part.recipe[:16] for part in plan.parts(node)}
         for node, folder in folders.items()
-        if any(isinstance(given, Pixels) for given in node.step.gives.values())
+        if pixels and any(isinstance(given, Pixels) for given in node.step.gives.values())
     }
-    return Use(plan.scratch, run, folders.values(), pixels, plan.recipe)
+    return Use(plan.scratch, run, folders.values(), places, plan.recipe if pixels else "")
 
 
 def same_result(use: Use, plan: Plan) -> User | None:

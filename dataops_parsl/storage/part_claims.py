@@ -1,8 +1,9 @@
 """Claims: which living run computes a part just now, so that two runs on one tree do not do it twice.
 
-A claim is a small file beside the part's receipt, made only if it is not there, that names the lease of its run.
-It is made right before a task is submitted and dropped when the task has ended: nobody waits while he
-holds one that no worker has, so no two runs wait for each other. That of a dead run is taken over.
+A claim is a small file beside the part's receipt, made only if it is not there, that names the lease of its
+run. It is made right before a task is submitted and dropped when the task has ended: whoever waits holds
+none but those of tasks that are under way, so no two runs wait for each other for ever. That of a dead run is
+taken over.
 """
 
 from __future__ import annotations
@@ -32,7 +33,7 @@ class Holder:
     run : str
         Id of the run.
     what : str
-        What it has: ``part``, which it computes just now, or ``place``, where it keeps other pixels till its end.
+        What it has: ``part``, which it computes just now, or ``place``, where it keeps other pixels.
     """
 
     run: str
@@ -65,7 +66,8 @@ class PartClaims:
     """The claims of one run.
 
     Two runs may want other pixels in the same place: of a film's last batch before and after frames were
-    appended. Then the one that began later waits for the other's end, so that neither spoils what the other reads.
+    appended. Then the one that began later waits for the other's end, so that neither spoils what the other
+    reads, and overwrites it only then.
 
     Parameters
     ----------
@@ -172,7 +174,7 @@ class PartClaims:
         return run
 
     def _clear(self, path: Path) -> None:
-        """Remove the claim of a dead run: under a lock, else the claim of who was quicker would go instead."""
+        """Remove the claim of a dead run: under a lock, else that of who was quicker would go instead."""
         with exclusive(self._use.scratch):
             if not self._holder(path):
                 path.unlink(missing_ok=True)
