@@ -160,9 +160,9 @@ def _compute_and_seal(setting: Setting, plan: Plan, assessor: Assessor, needs: N
     """
     started = time.monotonic()
     output_root = setting.config.paths.output_root
-    bundle, continued = open_bundle(output_root, plan.workflow.name, plan.recipe)
-    shared.use.called(bundle.id)
+    bundle, continued = open_bundle(output_root, plan.workflow.name, plan.recipe, run=shared.use.run)
     if continued:
+        shared.use.called(bundle.id)
         _say(f"Continuing {bundle.root}, which was not finished")
     say_who(shared.use, plan)
     progress = Progress(blocks=setting.config.config.site.kind == "slurm")

@@ -17,8 +17,8 @@ from dataops_parsl.storage.users import Use
 
 def say_who(use: Use, plan: Plan) -> None:
     """Name the other runs on the same scratch that began earlier."""
-    same = same_result(use, plan)
-    for user in use.elders:
+    same, elders = same_result(use, plan), {user.lease for user in use.elders}
+    for user in (user for user in use.others() if user.lease in elders):
         does = "makes the same result" if same and user.lease == same.lease else "works on this dataset too"
         print(f"Run {user.run} on {user.host} {does}: what both need is computed once", flush=True)
 

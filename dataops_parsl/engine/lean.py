@@ -34,8 +34,6 @@ class Lean:
     ----------
     freed : int
         Bytes deleted.
-    left : dict of folder to reason
-        What could not be deleted.
     """
 
     def __init__(self, plan: Plan, use: Use, published: Collection[Part] = ()) -> None:
@@ -49,7 +47,13 @@ class Lean:
         self._failed: set[Part] = set()
         self._looked = 0.0
         self.freed = 0
-        self.left: dict[str, str] = {}
+        self._used: dict[str, str] = {}
+        self._refused: dict[str, str] = {}
+
+    @property
+    def left(self) -> dict[str, str]:
+        """Why some of a folder could not be deleted."""
+        return {**self._used, **self._refused}
 
     def begin(self, todo: Collection[Part]) -> None:
         """A round begins: what none of its parts reads is due.
@@ -125,11 +129,11 @@ class Lean:
 
     def _choose(self) -> list[Part]:
         others = {folder: user.run for user in self._use.others() for folder in user.folders}
-        chosen: list[Part] = []
+        self._used, chosen = {}, list[Part]()
         for part in self._due:
             folder = self._folder(part)
             if folder in others:
-                self.left[folder] = f"run {others[folder]} uses it"
+                self._used[folder] = f"run {others[folder]} uses it"
             elif len(chosen) < AT_ONCE:
                 chosen.append(part)
         return chosen
@@ -143,9 +147,8 @@ class Lean:
         names = [name for output in receipt.outputs.values() for name in output["files"]]
         try:
             self.freed += discard(self._plan.scratch, folder, names)
-            self.left.pop(folder, None)
         except OSError as error:
-            self.left[folder] = error.strerror or str(error)
+            self._refused[folder] = error.strerror or str(error)
 
     def _folder(self, part: Part) -> str:
         return str(part.node.folder.relative_to(self._plan.scratch))

@@ -22,6 +22,8 @@ from dataops_parsl.storage.users import RUNS, Use, User, exclusive, read_user
 
 LOOK_EVERY_S = 1.0
 """So often the leases of other runs are read, however many parts they hold."""
+_WRITTEN_S = 0.005
+"""Within which a new claim says whose it is."""
 
 
 @dataclass(frozen=True)
@@ -151,16 +153,16 @@ class PartClaims:
                 return run
         return ""
 
-    def _holder(self, path: Path) -> str:
-        """Id of the other living run that holds a claim; "" when there is no claim, or its run is dead."""
-        try:
-            name = path.read_text()
-        except OSError:
-            return ""
-        if not name:  # made, and not yet written: by one that lives, or that was killed in between
-            return "another" if age_s(path) < SILENCE_S else ""
-        if name == self._use.path.stem:  # ours: a network file system may answer a second time
-            return ""
+    def _holder(self, path: Path) -> str | None:
+        """Id of the other living run that holds a claim; "" when its run is dead, None when there is none."""
+        name = _read(path)
+        if name == "":  # made, and not yet written: by one that lives, or that was killed in between
+            time.sleep(_WRITTEN_S)
+            name = _read(path)
+            if name == "" and age_s(path) < SILENCE_S:
+                return "another"
+        if not name or name == self._use.path.stem:  # ours: a network file system may answer a second time
+            return None if name is None else ""
         return self._living(name)
 
     def _living(self, lease: str) -> str:
@@ -176,8 +178,17 @@ class PartClaims:
     def _clear(self, path: Path) -> None:
         """Remove the claim of a dead run: under a lock, else that of who was quicker would go instead."""
         with exclusive(self._use.scratch):
-            if not self._holder(path):
+            # Not where there is none: another run may make one just now.
+            if self._holder(path) == "":
                 path.unlink(missing_ok=True)
+
+
+def _read(path: Path) -> str | None:
+    """What a claim says; None when there is none."""
+    try:
+        return path.read_text()
+    except OSError:
+        return None
 
 
 def _recipe_of(user: User, place: PartPlace, scratch: Path) -> str:

@@ -151,6 +151,8 @@ class Use:
 
     Attributes
     ----------
+    run : str
+        Its id at first.
     elders : tuple of User
         The runs that lived when this one began. Of any two runs one is the other's elder, for good.
     began_ns : int
@@ -165,7 +167,7 @@ class Use:
         pixels: Mapping[str, Mapping[str, str]] | None = None,
         result: str = "",
     ) -> None:
-        self.scratch = scratch
+        self.scratch, self.run = scratch, run
         self.path = scratch / RUNS / f"{run}.json"
         self.elders: tuple[User, ...] = ()
         self.began_ns = 0
