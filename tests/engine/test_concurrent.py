@@ -68,12 +68,10 @@ def _kill_one_of_two(place: Place, at_work: int, wait_s: float = 0.0) -> int:
     os.kill(first.pid, signal.SIGKILL)
     first.wait()
     (dead,) = [b for b in place.bundles() if (b / "lease.json").exists() and _pid(b) == first.pid]
-    lines = [
-        json.loads(x) for x in (dead / "log" / "events.jsonl").read_text().splitlines() if x.endswith("}")
-    ]
-    in_flight = sum(e["event"] == "submitted" for e in lines) - sum(e["event"] == "ended" for e in lines)
+    lines = (dead / "log" / "events.jsonl").read_text().splitlines()
+    kinds = Counter(json.loads(line)["event"] for line in lines if line.endswith("}"))
     assert _ends_well(other)
-    return in_flight
+    return kinds["submitted"] - kinds["ended"]
 
 
 def _pid(bundle: Path) -> int:
