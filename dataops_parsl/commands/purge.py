@@ -113,7 +113,7 @@ class _Purge:
             _say(found.total() + ("; nothing was deleted, --yes deletes" if found.n else ""))
             return 0
         purged = self._delete(found)
-        _say(purge_text.purged(purged))
+        _say(purge_text.purged(purged) if found.n else found.total())
         if purged.failed:
             raise PlaceError(
                 f"{len(purged.failed)} things could not be deleted; the rest was",
