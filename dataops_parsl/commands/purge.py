@@ -19,6 +19,7 @@ from dataops_parsl.commands.setting import Setting, add_project_argument, load_s
 from dataops_parsl.commands.signals import stop_signals
 from dataops_parsl.dataset.names import check_name
 from dataops_parsl.errors import PlaceError, UsageError, nearest
+from dataops_parsl.report.words import many
 from dataops_parsl.stages import discover
 from dataops_parsl.storage.folders import Root
 from dataops_parsl.storage.inventory import Inventory, Unit, look
@@ -116,7 +117,7 @@ class _Purge:
         _say(purge_text.purged(purged) if found.n else found.total())
         if purged.failed:
             raise PlaceError(
-                f"{len(purged.failed)} things could not be deleted; the rest was",
+                f"{many(len(purged.failed), 'thing')} could not be deleted; the rest was",
                 "see above why; what was taken away in part is under no name that a run reads, and the next "
                 "purge tries again",
             )
@@ -129,7 +130,13 @@ class _Purge:
         if self.scratch is None:
             inventory = Inventory()
         else:
-            inventory = look(self.scratch, loose_tables=self.asked.gc, now=self.now)
+            inventory = look(
+                self.scratch,
+                dataset=self.asked.dataset,
+                stages=self.asked.stages,
+                loose_tables=self.asked.gc,
+                now=self.now,
+            )
         self._check_asked(inventory)
         in_use, steps = self._in_use(inventory, known)
         choice = choose(steps, self.asked, self.rules, known, in_use, self.now)
@@ -149,16 +156,14 @@ class _Purge:
 
     def _check_asked(self, inventory: Inventory) -> None:
         """Refuse a name that is nowhere: mistyped, it would look as if there were nothing to do."""
-        places = [path.split("/") for path in (*(u.path for u in inventory.units), *inventory.skipped)]
-        places += [list(pair) for pair in inventory.empty]
-        datasets = {place[0] for place in places} | set(inventory.datasets)
-        if self.asked.dataset and self.asked.dataset not in datasets:
+        dataset, known = self.asked.dataset, sorted(inventory.datasets)
+        if dataset and dataset not in known and dataset not in inventory.skipped:
             raise UsageError(
-                f"there is no scratch of a dataset {self.asked.dataset!r}"
-                f"{nearest(self.asked.dataset, datasets)} in {self.paths.scratch_root}",
-                f"there is scratch of {', '.join(sorted(datasets))}" if datasets else "",
+                f"there is no scratch of a dataset {dataset!r}{nearest(dataset, known)} "
+                f"in {self.paths.scratch_root}",
+                f"there is scratch of {', '.join(known)}" if known else "",
             )
-        stages = {cls.name for cls in discover()} | {place[1] for place in places if len(place) > 1}
+        stages = {cls.name for cls in discover()} | inventory.stages
         for stage in self.asked.stages:
             if stage not in stages:
                 raise UsageError(

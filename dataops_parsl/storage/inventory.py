@@ -12,7 +12,7 @@ import os
 import re
 import stat
 import time
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
@@ -111,39 +111,58 @@ class Inventory:
     empty : list of (dataset, stage)
         Folders of stages without anything in them.
     datasets : list of str
-        Names of the folders of datasets.
+        Names of folders that may be those of datasets.
+    stages : set of str
+        Names in them that may be those of stages.
     """
 
     units: list[Unit] = field(default_factory=list)
     skipped: dict[str, str] = field(default_factory=dict)
     empty: list[tuple[str, str]] = field(default_factory=list)
     datasets: list[str] = field(default_factory=list)
+    stages: set[str] = field(default_factory=set)
 
     def of(self, *kinds: Kind) -> list[Unit]:
         """The units of these kinds."""
         return [unit for unit in self.units if unit.kind in kinds]
 
 
-def look(root: Root, *, loose_tables: bool = False, now: float | None = None) -> Inventory:
+def look(
+    root: Root,
+    *,
+    dataset: str = "",
+    stages: Collection[str] = (),
+    loose_tables: bool = False,
+    now: float | None = None,
+) -> Inventory:
     """Find what lies on scratch.
 
     Parameters
     ----------
+    dataset, stages : str, collection of str
+        Look no further than into these; empty: into all. Only what is there on the way is named too.
     loose_tables : bool
         Count tables that no receipt names as loose files too.
     now : float, optional
         Time, s since 1970.
     """
-    return _Look(root, loose_tables, time.time() if now is None else now).look()
+    return _Look(root, dataset, stages, loose_tables, time.time() if now is None else now).look()
 
 
 class _Look:
-    def __init__(self, root: Root, loose_tables: bool, now: float) -> None:
+    def __init__(
+        self, root: Root, dataset: str, stages: Collection[str], loose_tables: bool, now: float
+    ) -> None:
         self.root, self.loose_tables, self.now = root, loose_tables, now
+        self.dataset, self.stages = dataset, stages
         self.found = Inventory()
 
     def look(self) -> Inventory:
         for name, facts in self._entries():
+            if stat.S_ISDIR(facts.st_mode) and SAFE.fullmatch(name):
+                self.found.datasets.append(name)
+            if self.dataset not in ("", name):
+                continue
             if name == BENCH:
                 self._look_at_benchmarks()
             elif self._is_left(name, facts):
@@ -156,9 +175,11 @@ class _Look:
     # --- levels
 
     def _look_at_dataset(self, dataset: str) -> None:
-        self.found.datasets.append(dataset)
         for name, facts in self._entries(dataset):
             if name in _OWN:
+                continue
+            self.found.stages.add(name)
+            if self.stages and name not in self.stages:
                 continue
             if self._is_left(name, facts):
                 self._add_left((dataset,), name, facts)
@@ -299,7 +320,7 @@ def _is_step(folder: int, stage: str, step: str) -> bool:
         return False
     with open(handle, "rb") as file:
         try:
-            said: Any = json.loads(file.read(2**22))
+            said: Any = json.loads(file.read(2**20))
         except (OSError, ValueError, RecursionError):
             return False
     if not isinstance(said, dict):

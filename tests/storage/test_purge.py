@@ -252,7 +252,11 @@ def test_no_run_begins_between_the_look_and_the_removal(tree: Project, purge: Pu
 
     def run_after_run() -> None:
         while not stop.is_set():
-            for step in sorted((scratch / "measure").glob("objects-*"))[:1]:
+            try:
+                steps = sorted((scratch / "measure").iterdir())
+            except FileNotFoundError:  # the last one went, and its stage with it
+                break
+            for step in [s for s in steps if not s.name.startswith(".")][:1]:
                 with Use(scratch, "r", [f"measure/{step.name}"]):
                     if not step.exists():
                         continue  # taken before the lease: the run computes it again
@@ -396,7 +400,7 @@ def test_what_cannot_be_deleted_is_named_and_the_rest_goes(tree: Project, purge:
         (trash,) = (_scratch(tree) / "two" / "contact").iterdir()
         release(trash / "receipts")
     assert f"not deleted: two/contact/{trash.name}/receipts" in said
-    assert "1 things could not be deleted; the rest was" in said
+    assert "1 thing could not be deleted; the rest was" in said
     assert _left(tree) == set()
     dry = purge()
     assert "left by a purge that was stopped" in dry
