@@ -26,6 +26,7 @@ from dataops_parsl.config import Bench
 from dataops_parsl.dataset.manifest import Dataset
 from dataops_parsl.engine.groups import groups
 from dataops_parsl.engine.preflight import findings, require
+from dataops_parsl.engine.sharing import use_of
 from dataops_parsl.errors import RejectedError, UsageError
 from dataops_parsl.figures import scaling
 from dataops_parsl.figures.base import png_bytes, svg_bytes
@@ -58,6 +59,11 @@ def add_parser(commands: Any) -> None:
 
 def execute(args: argparse.Namespace) -> int:
     """Measure each stage at each number of workers; goes on where an interrupted benchmark was."""
+    if load_setting(args).config.config.site.kind == "globus":
+        raise UsageError(
+            "bench holds blocks of its own to measure them, and an endpoint has none of ours",
+            "measure where the workers run: --site laptop, or a site of kind slurm",
+        )
     if args.counts:
         args.sets = [*args.sets, f"bench.workers={_counts(args.counts)}"]
     if args.replay:
@@ -110,6 +116,8 @@ class _Run:
         with ExitStack() as stack:
             stack.enter_context(stop_signals())
             stack.enter_context(Lease(record.master.lease))
+            # The cases read the inputs through links, until the end.
+            stack.enter_context(use_of(self.plan, record.master.id, pixels=False))
             self._describe(record)
             progress = Progress(blocks=not self.local)
             stack.callback(progress.close)

@@ -38,8 +38,10 @@ class User:
         The step folders ``<stage>/<step>-<key>`` that it reads or writes, relative to the dataset's scratch.
     lease : Path
     pixels : mapping
-        Folder → stem → recipe of the batches of pixels that it reads or writes: these lie where another
-        recipe's would lie too.
+        Folder → stem → first 16 digits of the recipe, of the batches of pixels that it reads or writes: these
+        lie where another recipe's would lie too.
+    result : str
+        Identity of what it makes in the end; runs of the same result need only one of them to publish it.
     """
 
     run: str
@@ -47,6 +49,7 @@ class User:
     folders: frozenset[str]
     lease: Path
     pixels: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
+    result: str = ""
 
 
 @contextlib.contextmanager
@@ -97,15 +100,17 @@ def _is(path: Path, handle: int) -> bool:
         return False
 
 
-def live_users(scratch: Path) -> list[User]:
+def live_users(scratch: Path, watch: Watch | None = None) -> list[User]:
     """The living runs on a dataset's scratch, in order of their ids.
 
     Parameters
     ----------
     scratch : Path
         Of the dataset; may be missing.
+    watch : Watch, optional
+        What who asks again and again has learnt.
     """
-    watch = Watch()
+    watch = watch or Watch()
     found = (user for path in _leases(scratch) if watch.is_live(path) and (user := read_user(path)))
     return sorted(found, key=lambda user: user.lease.name)
 
@@ -118,7 +123,14 @@ def read_user(path: Path) -> User | None:
     """What a lease says, whether its run lives or not; None when there is none."""
     try:
         value: dict[str, Any] = json.loads(path.read_bytes())
-        return User(value["run"], value["host"], frozenset(value["folders"]), path, value.get("pixels", {}))
+        return User(
+            value["run"],
+            value["host"],
+            frozenset(value["folders"]),
+            path,
+            value.get("pixels", {}),
+            value.get("result", ""),
+        )
     except (OSError, ValueError, KeyError, TypeError):
         return None
 
@@ -134,12 +146,17 @@ class Use:
         Id of the run.
     folders : iterable of str
     pixels : mapping
+    result : str
         See `User`.
 
     Attributes
     ----------
+    run : str
+        Its id at first.
     elders : tuple of User
         The runs that lived when this one began. Of any two runs one is the other's elder, for good.
+    began_ns : int
+        When it began, by the clock of the file system, ns since 1970.
     """
 
     def __init__(
@@ -148,18 +165,25 @@ class Use:
         run: str,
         folders: Iterable[str],
         pixels: Mapping[str, Mapping[str, str]] | None = None,
+        result: str = "",
     ) -> None:
-        self.scratch = scratch
+        self.scratch, self.run = scratch, run
         self.path = scratch / RUNS / f"{run}.json"
         self.elders: tuple[User, ...] = ()
-        facts = {"run": run, "folders": sorted(set(folders)), "pixels": pixels or {}}
+        self.began_ns = 0
+        facts = {"run": run, "result": result, "folders": sorted(set(folders)), "pixels": pixels or {}}
         self._lease = Lease(self.path, facts)
+        self._watch = Watch()
 
     def __enter__(self) -> Use:
-        with exclusive(self.scratch):
-            self.elders = tuple(live_users(self.scratch))
-            self._clear()
-            self._lease.__enter__()
+        with contextlib.ExitStack() as stack:
+            with exclusive(self.scratch):
+                # Written first: a network file system then lists the folder anew.
+                stack.enter_context(self._lease)
+                self.began_ns = self.path.stat().st_mtime_ns
+                self.elders = tuple(self.others())
+                self._clear()
+            stack.pop_all()
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -171,11 +195,11 @@ class Use:
 
     def others(self) -> list[User]:
         """The other living runs on the same scratch."""
-        return [user for user in live_users(self.scratch) if user.lease != self.path]
+        return [user for user in live_users(self.scratch, self._watch) if user.lease != self.path]
 
     def _clear(self) -> None:
         """Remove the leases of dead runs."""
-        living = {user.lease for user in self.elders}
+        living = {self.path, *(user.lease for user in self.elders)}
         for path in _leases(self.scratch):
             if path not in living:
                 with contextlib.suppress(OSError):
