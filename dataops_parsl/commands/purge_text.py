@@ -10,7 +10,7 @@ from pathlib import Path
 from dataops_parsl.commands.old_logs import OldLog
 from dataops_parsl.commands.text import columns
 from dataops_parsl.config import Retention
-from dataops_parsl.report.words import many, number
+from dataops_parsl.report.words import many, number, size
 from dataops_parsl.storage.inventory import Inventory, Unit
 from dataops_parsl.storage.purging import Purged
 from dataops_parsl.storage.retention import Asked, Choice, Known, reasons, used_s
@@ -25,16 +25,6 @@ _KINDS = {
     "loose": "loose files in a folder that stays",
     "log": "old log of a run that was never sealed",
 }
-
-
-def size(n_bytes: int) -> str:
-    """Such as ``12.3 MB``; of 10^6 bytes."""
-    value = float(n_bytes)
-    for unit in ("B", "kB", "MB", "GB"):
-        if value < 999.5:
-            return f"{value:.0f} {unit}" if unit == "B" or value >= 99.5 else f"{value:.3g} {unit}"
-        value /= 1000
-    return f"{value:.3g} TB"
 
 
 def day(seconds: float) -> str:

@@ -1,4 +1,4 @@
-"""Files of a step folder that nobody will read: never finished, or of no receipt."""
+"""Files of a step folder that nobody will read: never finished, claims of dead runs, tables of no receipt."""
 
 from __future__ import annotations
 
@@ -9,8 +9,9 @@ from collections.abc import Sequence
 
 from dataops_parsl.storage.folders import Entry, Root, walk
 
-TEMPORARY = re.compile(r"\..+\.tmp|\.probe\.\d+\.[0-9a-f]+|.+\.[0-9a-f]{32}\.partial")
+TEMPORARY = re.compile(r"\..+\.\d+\.[0-9a-f]{8}\.tmp|\.probe\.\d+\.[0-9a-f]{8}|.+\.[0-9a-f]{32}\.partial")
 """Names that files have until they are whole."""
+_CLAIM = re.compile(r"receipts/.+\.[0-9a-f]{16}\.claim")
 _TABLE = re.compile(r"(?P<stem>.+)\.[^.]+\.(?P<recipe>[0-9a-f]{16})\.parquet")
 _RECEIPT = re.compile(r"receipts/(?P<stem>.+)\.(?P<recipe>[0-9a-f]{16})\.json")
 LEFT_BEHIND_S = 86400.0
@@ -37,7 +38,7 @@ class Loose:
     def see(self, entry: Entry) -> None:
         """Take a file into account."""
         old = self._now - entry.facts.st_mtime > LEFT_BEHIND_S
-        if TEMPORARY.fullmatch(entry.path.rpartition("/")[2]):
+        if TEMPORARY.fullmatch(entry.path.rpartition("/")[2]) or _CLAIM.fullmatch(entry.path):
             if old:
                 self._bytes[entry.path] = entry.bytes
         elif self._with_tables:

@@ -246,7 +246,7 @@ def test_a_run_whose_bundle_is_alive_holds_what_it_names(tree: Project, purge: P
 def test_no_run_begins_between_the_look_and_the_removal(tree: Project, purge: Purge) -> None:
     """Runs take their leases while purge goes on: what they hold is there until they let go."""
     scratch, stop = _scratch(tree) / "one", threading.Event()
-    for i in range(30):
+    for i in range(10):
         make_step(scratch, "measure.objects", str(i), parts=1)
     broken: list[str] = []
 
@@ -267,7 +267,7 @@ def test_no_run_begins_between_the_look_and_the_removal(tree: Project, purge: Pu
     thread = threading.Thread(target=run_after_run)
     thread.start()
     try:
-        for _ in range(5):
+        for _ in range(3):
             purge("--stage", "measure", "--yes")
     finally:
         stop.set()
@@ -414,22 +414,25 @@ def test_what_cannot_be_deleted_is_named_and_the_rest_goes(tree: Project, purge:
 
 def test_trash_and_temporary_files_go_with_every_purge(tree: Project, purge: Purge) -> None:
     step = make_step(_scratch(tree) / "one", "measure.objects", age_days=3)
-    old, new = step / ".P1.tmp.12.0a.tmp", step / "P1.labels.zarr" / f"c.0.{'0' * 32}.partial"
+    old, new = step / ".P1.rows.parquet.12.0a1b2c3d.tmp", step / "P1.labels.zarr" / f"c.0.{'0' * 32}.partial"
     new.parent.mkdir()
     half = new.with_name(f"c.1.{'1' * 32}.partial")
+    claim = step / "receipts" / "P1.00007.0123456789abcdef.claim"
+    mine = _scratch(tree) / ".mine.tmp"
     trash = step.with_name(f"{TRASH}objects-0123456789ab.00ff00ff")
     (trash / "receipts").mkdir(parents=True)
     (trash / "receipts" / "a.json").write_text("{}")
     probe = _scratch(tree) / ".probe.12.0011aabb"
-    for path in (old, new, half, probe):
+    for path in (old, new, half, probe, claim, mine):
         path.write_bytes(b"half")
-    for path in (old, half, probe):
+    for path in (old, half, probe, claim, mine):
         os.utime(path, (0, 0))
     said = purge("--set=retention.scratch_days=0")
     assert "loose files in a folder that stays" in said
     assert "left by a purge that was stopped" in said
     purge("--set=retention.scratch_days=0", "--yes")
-    assert [p.exists() for p in (old, new, half, probe, trash)] == [False, True, False, False, False]
+    assert [p for p in (old, half, probe, claim, trash) if p.exists()] == []
+    assert [p for p in (new, mine) if not p.exists()] == []
     assert (step / "step.json").exists()
 
 

@@ -13,9 +13,9 @@ from dataops_parsl.engine.rounds import prepare
 from dataops_parsl.needs import Assessor, Needs
 from dataops_parsl.nodes import Part
 from dataops_parsl.plan import Plan
-from dataops_parsl.storage.parts import read_receipt
+from dataops_parsl.storage.parts import Receipt, publish_receipt, read_receipt
 from tests.helpers import Project, same_tables
-from tests.in_process import compute, planned
+from tests.in_process import compute, parts, planned
 
 PIXELS = ("register_denoise", "cellpose")
 CHANGED = "stages.killing.window_min=45"
@@ -123,3 +123,43 @@ def test_of_a_partial_result_only_what_its_failed_frame_needs_is_tried(copied: P
     todo = _needs(plan).todo
     assert {part.id for part in todo} >= before
     assert {part.position for part in todo} == {"coculture"}
+
+
+def _said(plan: Plan, roots: dict[tuple[str, str], int]) -> None:
+    """Write the receipt of every part, as if all were computed and frames failed in some."""
+    receipts: dict[Part, Receipt] = {}
+    for part in parts(plan):
+        receipt = Receipt(recipe=part.recipe, part=part.id)
+        above = {}
+        for source in part.inputs():
+            path = source.place.receipt.relative_to(plan.scratch)
+            receipt.inputs[str(path)] = receipts[source].digest
+            own = [
+                {"stage": source.node.id, "position": source.position, "frame": frame, "reason": why}
+                for frame, why in receipts[source].failed.items()
+            ]
+            above |= {(r["stage"], r["frame"]): r for r in [*own, *receipts[source].roots]}
+        receipt.roots = list(above.values())
+        frame = roots.get((part.node.id, part.position))
+        if frame in part.frames:
+            receipt.failed = {frame: "torn"}
+        receipts[part] = receipt
+        publish_receipt(part.place, receipt)
+
+
+def test_a_failed_frame_is_tried_without_what_others_need(project: Project) -> None:
+    """One frame of one film is bad, and all that is not published is purged: the other film is left alone."""
+    plan = planned(project.root)
+    _said(plan, {("cellpose.segment[target]", "coculture"): 5})
+    before = {part.id for part in _needs(plan).todo}
+    assert "cellpose.segment[target]/coculture/00001" in before
+    published = {part.node.folder for part in plan.wanted()}
+    for node in plan.nodes:
+        if node.folder not in published and node.folder.exists():
+            shutil.rmtree(node.folder)
+    todo = _needs(plan).todo
+    assert {part.position for part in todo if part.node.folder not in published} == {"coculture"}
+    tried = {part.id for part in todo}
+    assert tried >= before
+    assert "trackmate.link[target]/coculture/00001" in tried
+    assert "trackmate.link[effector]/coculture/00000" not in tried, "no failure came through it"
