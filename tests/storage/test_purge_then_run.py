@@ -163,3 +163,25 @@ def test_a_failed_frame_is_tried_without_what_others_need(project: Project) -> N
     assert tried >= before
     assert "trackmate.link[target]/coculture/00001" in tried
     assert "trackmate.link[effector]/coculture/00000" not in tried, "no failure came through it"
+
+
+@pytest.mark.faults
+def test_a_frame_that_comes_back_after_a_purge_gives_the_whole_result(project: Project) -> None:
+    """What was not asked for at first is computed in the next round, once the frame turns out to be well."""
+    frame = sorted((project.root / "data" / "datasets" / "small").rglob("coculture/gfp/*.tif"))[5]
+    whole = frame.read_bytes()
+    frame.chmod(0o644)
+    frame.write_bytes(b"no TIFF")
+    project.run("run", "--workers", "2", expect=4)
+    plan = planned(project.root)
+    published = {part.node.folder for part in plan.wanted()}
+    for node in plan.nodes:
+        if node.folder not in published:
+            shutil.rmtree(node.folder)
+    frame.write_bytes(whole)
+    project.run("run", "--workers", "2")
+    tables = project.tables()
+    shutil.rmtree(project.root / "output")
+    _purge(project, "--dataset", "small")
+    project.run("run", "--workers", "2")
+    assert same_tables(project.tables(), tables)
