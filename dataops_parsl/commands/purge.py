@@ -16,7 +16,6 @@ from dataops_parsl.commands.old_logs import OldLog, old_logs
 from dataops_parsl.commands.old_logs import remove as remove_log
 from dataops_parsl.commands.purge_text import Found
 from dataops_parsl.commands.setting import Setting, add_project_argument, load_setting
-from dataops_parsl.commands.signals import stop_signals
 from dataops_parsl.dataset.names import check_name
 from dataops_parsl.errors import PlaceError, UsageError, nearest
 from dataops_parsl.report.words import many
@@ -74,7 +73,7 @@ def execute(args: argparse.Namespace) -> int:
     setting = load_setting(args)
     asked = Asked(args.dataset or "", tuple(args.stage), args.older_than or 0.0, args.gc)
     purge = _Purge(setting, asked)
-    with stop_signals(), purge.opened():
+    with purge.opened():
         return purge.execute(args.yes)
 
 

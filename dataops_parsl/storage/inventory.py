@@ -13,13 +13,13 @@ import re
 import stat
 import time
 from collections.abc import Collection, Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, Literal
 
 from dataops_parsl.dataset.names import SAFE
 from dataops_parsl.storage.folders import Root, disk_bytes, open_inner, walk
 from dataops_parsl.storage.loose import LEFT_BEHIND_S, TEMPORARY, Loose
-from dataops_parsl.storage.removing import TRASH, reason
+from dataops_parsl.storage.removing import is_trash, reason
 from dataops_parsl.storage.users import LOCK, RUNS
 
 BENCH = ".bench"
@@ -165,9 +165,7 @@ class _Look:
                 continue
             if name == BENCH:
                 self._look_at_benchmarks()
-            elif self._is_left(name, facts):
-                self._add_left((), name, facts)
-            elif not name.startswith(".") and self._is_ours((), name, facts):
+            elif not self._is_left((), name, facts) and self._is_ours((), name, facts):
                 self._look_at_dataset(name)
         self.found.units.sort(key=lambda unit: (unit.parents, unit.name))
         return self.found
@@ -181,27 +179,23 @@ class _Look:
             self.found.stages.add(name)
             if self.stages and name not in self.stages:
                 continue
-            if self._is_left(name, facts):
-                self._add_left((dataset,), name, facts)
-            elif self._is_ours((dataset,), name, facts):
+            if not self._is_left((dataset,), name, facts) and self._is_ours((dataset,), name, facts):
                 self._look_at_stage(dataset, name)
 
     def _look_at_stage(self, dataset: str, stage: str) -> None:
         parents, n = (dataset, stage), 0
         for name, facts in self._entries(*parents):
             n += 1
-            if self._is_left(name, facts):
-                self._add_left(parents, name, facts)
-            elif self._is_ours(parents, name, facts):
+            if not self._is_left(parents, name, facts) and self._is_ours(parents, name, facts):
                 self._add_step(parents, name)
         if not n and "/".join(parents) not in self.found.skipped:
             self.found.empty.append(parents)
 
     def _look_at_benchmarks(self) -> None:
         for name, facts in self._entries(BENCH):
-            if self._is_left(name, facts):
-                self._add_left((BENCH,), name, facts)
-            elif _RUN.fullmatch(name):
+            if self._is_left((BENCH,), name, facts):
+                continue
+            if _RUN.fullmatch(name):
                 self._add((BENCH,), name, "benchmark")
             else:
                 self._skip((BENCH,), name, "was not made by this program")
@@ -212,7 +206,9 @@ class _Look:
         try:
             with self.root.open(*names) as folder, os.scandir(folder) as entries:
                 for entry in entries:
-                    yield entry.name, entry.stat(follow_symlinks=False)
+                    with contextlib.suppress(FileNotFoundError):
+                        facts = entry.stat(follow_symlinks=False)
+                        yield entry.name, facts
         except FileNotFoundError:
             return
         except OSError as error:
@@ -221,23 +217,26 @@ class _Look:
     def _skip(self, parents: tuple[str, ...], name: str, why: str) -> None:
         self.found.skipped["/".join((*parents, name))] = why
 
-    def _is_left(self, name: str, facts: os.stat_result) -> bool:
-        if name.startswith(TRASH):
+    def _is_left(self, parents: tuple[str, ...], name: str, facts: os.stat_result) -> bool:
+        """Whether it was left behind, which is noted, or is a file that someone is about to finish."""
+        file = Unit("temporary", parents, name, disk_bytes(facts), 1, facts.st_mtime, facts.st_ino)
+        if is_trash(name) and (len(parents) == 2 or parents == (BENCH,)):
+            if stat.S_ISDIR(facts.st_mode):
+                self._add(parents, name, "trash")
+            else:
+                self.found.units.append(replace(file, kind="trash"))
             return True
-        return bool(TEMPORARY.fullmatch(name)) and stat.S_ISREG(facts.st_mode)
-
-    def _add_left(self, parents: tuple[str, ...], name: str, facts: os.stat_result) -> None:
-        if stat.S_ISDIR(facts.st_mode):
-            self._add(parents, name, "trash")
-        elif name.startswith(TRASH) or self.now - facts.st_mtime > LEFT_BEHIND_S:
-            kind: Kind = "trash" if name.startswith(TRASH) else "temporary"
-            unit = Unit(kind, parents, name, disk_bytes(facts), 1, facts.st_mtime, facts.st_ino)
-            self.found.units.append(unit)
+        if not TEMPORARY.fullmatch(name) or not stat.S_ISREG(facts.st_mode):
+            return False
+        if self.now - facts.st_mtime > LEFT_BEHIND_S:
+            self.found.units.append(file)
+        return True
 
     def _is_ours(self, parents: tuple[str, ...], name: str, facts: os.stat_result) -> bool:
         """Whether it is a folder of a dataset, a stage or a step, by its name and kind."""
         if stat.S_ISLNK(facts.st_mode):
-            with self.root.open(*parents) as home:
+            self._skip(parents, name, "is a link")
+            with contextlib.suppress(OSError), self.root.open(*parents) as home:
                 self._skip(parents, name, f"is a link to {os.readlink(name, dir_fd=home)}")
             return False
         fits = _STEP.fullmatch(name) if len(parents) == 2 else SAFE.fullmatch(name)

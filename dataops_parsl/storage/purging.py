@@ -23,7 +23,7 @@ class Purged:
 
     Parameters
     ----------
-    bytes, files, units : int
+    bytes, files : int
         What was deleted.
     kept : dict of path to reason
         What was to go, and came into use or was changed meanwhile.
@@ -35,17 +35,15 @@ class Purged:
 
     bytes: int = 0
     files: int = 0
-    units: int = 0
     kept: dict[str, str] = field(default_factory=dict)
     failed: dict[str, str] = field(default_factory=dict)
     gone: list[str] = field(default_factory=list)
 
-    def add(self, removed: Removed, units: int = 1) -> None:
+    def add(self, removed: Removed) -> None:
         """Count what was deleted, and note what was not."""
         self.bytes += removed.bytes
         self.files += removed.files
         self.failed |= removed.problems
-        self.units += units * (not removed.problems)
 
     @contextlib.contextmanager
     def noting(self, path: str) -> Iterator[None]:
@@ -148,7 +146,7 @@ class Purger:
                 return
             for path in loose_files(self.root, (*unit.parents, unit.name), tables=tables):
                 *folders, name = path.split("/")
-                self._delete((*unit.parents, unit.name, *folders), name, units=0)
+                self._delete((*unit.parents, unit.name, *folders), name)
 
     def empty_stages(self, stages: Iterable[tuple[str, str]]) -> None:
         """Remove folders of stages in which nothing is left, where no run is at work."""
@@ -157,8 +155,8 @@ class Purger:
                 if not users:
                     os.rmdir(stage, dir_fd=home)
 
-    def _delete(self, parents: tuple[str, ...], name: str, units: int = 1) -> None:
-        self.purged.add(delete(self.root, parents, name), units)
+    def _delete(self, parents: tuple[str, ...], name: str) -> None:
+        self.purged.add(delete(self.root, parents, name))
 
 
 def _check_marks(folder: int) -> None:

@@ -104,7 +104,7 @@ ALL = OLD | LAST | {NEW, OTHER}
         (("--gc", "--dataset", "one"), {NEW}),
         (("--gc", "--older-than", "30d"), {OTHER}),
     ],
-    ids=" ".join,
+    ids=lambda said: " ".join(said) if isinstance(said, tuple) else f"{len(said)} go",
 )
 def test_what_goes(tree: Project, purge: Purge, words: tuple[str, ...], goes: set[str]) -> None:
     assert _left(tree) == ALL
@@ -418,7 +418,7 @@ def test_trash_and_temporary_files_go_with_every_purge(tree: Project, purge: Pur
     new.parent.mkdir()
     half = new.with_name(f"c.1.{'1' * 32}.partial")
     claim = step / "receipts" / "P1.00007.0123456789abcdef.claim"
-    mine = _scratch(tree) / ".mine.tmp"
+    mine = _scratch(tree) / f"{TRASH}mine.00ff00ff"
     trash = step.with_name(f"{TRASH}objects-0123456789ab.00ff00ff")
     (trash / "receipts").mkdir(parents=True)
     (trash / "receipts" / "a.json").write_text("{}")
@@ -486,7 +486,7 @@ def test_old_logs_of_runs_that_were_never_sealed_go(tree: Project, purge: Purge)
             for path in (bundle / "log").rglob("*"):
                 os.utime(path, (0, 0))
     sealed = digests(output / "cytotoxicity" / f"run_{run_id(2)}")
-    (output / "cytotoxicity" / f"{TRASH}parsl.00ff").mkdir()
+    (output / "cytotoxicity" / f"{TRASH}parsl.00ff00ff").mkdir()
     with Lease(made["alive"].lease):
         assert "old log of a run that was never sealed" in purge()
         purge("--set=retention.log_days=0", "--yes")
