@@ -173,23 +173,30 @@ class _Look:
     # --- levels
 
     def _look_at_dataset(self, dataset: str) -> None:
+        empty: list[str] = []
+        used = False
         for name, facts in self._entries(dataset):
             if name in _OWN:
+                used = True
                 continue
             self.found.stages.add(name)
             if self.stages and name not in self.stages:
                 continue
-            if not self._is_left((dataset,), name, facts) and self._is_ours((dataset,), name, facts):
-                self._look_at_stage(dataset, name)
+            if self._is_left((dataset,), name, facts) or not self._is_ours((dataset,), name, facts):
+                continue
+            if not self._look_at_stage(dataset, name):
+                empty.append(name)
+        if used:  # else it may be a folder of the user's
+            self.found.empty += [(dataset, name) for name in empty]
 
-    def _look_at_stage(self, dataset: str, stage: str) -> None:
+    def _look_at_stage(self, dataset: str, stage: str) -> bool:
+        """Whether anything is in it."""
         parents, n = (dataset, stage), 0
         for name, facts in self._entries(*parents):
             n += 1
             if not self._is_left(parents, name, facts) and self._is_ours(parents, name, facts):
                 self._add_step(parents, name)
-        if not n and "/".join(parents) not in self.found.skipped:
-            self.found.empty.append(parents)
+        return n > 0 or "/".join(parents) in self.found.skipped
 
     def _look_at_benchmarks(self) -> None:
         for name, facts in self._entries(BENCH):

@@ -327,6 +327,7 @@ def hostile(tree: Project) -> dict[str, str]:
     (scratch / "notes.txt").write_text("mine")
     (scratch / "my folder").mkdir()
     (scratch / "my folder" / "mine.csv").write_text("1")
+    (scratch / "empty" / "inner").mkdir(parents=True)
     (scratch / "one" / "contact" / "kept").mkdir()
     (scratch / "one" / "contact" / "mine-0123456789ac").mkdir()
     (scratch / "one" / "contact" / "mine-0123456789ac" / "data.csv").write_text("1")
@@ -346,6 +347,7 @@ def test_what_leads_outside_is_skipped_and_named_and_the_rest_is_done(
     assert _left(tree) == set()
     now = digests(tree.root)
     assert {path: now.get(path) for path in hostile} == hostile
+    assert [path.name for path in (_scratch(tree) / "empty").iterdir()] == ["inner"]
     assert set(now) - set(hostile) == {"data/scratch/one/.lock", "data/scratch/two/.lock"}
     for name in (
         "linked is a link to",
