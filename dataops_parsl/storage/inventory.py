@@ -7,19 +7,19 @@ Nothing is written while looking.
 from __future__ import annotations
 
 import contextlib
-import json
 import os
 import re
 import stat
 import time
 from collections.abc import Collection, Iterator
 from dataclasses import dataclass, field, replace
-from typing import Any, Literal
+from typing import Literal
 
 from dataops_parsl.dataset.names import SAFE
 from dataops_parsl.storage.folders import Root, disk_bytes, open_inner, walk
 from dataops_parsl.storage.loose import LEFT_BEHIND_S, TEMPORARY, Loose
 from dataops_parsl.storage.removing import is_trash, reason
+from dataops_parsl.storage.step_folders import is_step, mark
 from dataops_parsl.storage.users import LOCK, RUNS
 
 BENCH = ".bench"
@@ -49,7 +49,7 @@ class Unit:
     inode : int
         Of the folder.
     mark : tuple of int
-        Of a step folder: when files in it came or went, see `step_mark`.
+        Of a step folder: when files in it came or went, see `mark`.
     loose : tuple of str
         Of a step folder: files in it that were never finished, or that no receipt names, if old.
     loose_bytes : int
@@ -255,7 +255,7 @@ class _Look:
     def _add_step(self, parents: tuple[str, ...], name: str) -> None:
         try:
             with self.root.open(*parents, name) as folder:
-                known = _is_step(folder, parents[1], name.rpartition("-")[0])
+                known = is_step(folder, parents[1], name.rpartition("-")[0])
         except FileNotFoundError:
             return
         except OSError as error:
@@ -280,7 +280,7 @@ class _Look:
             self._skip(parents, name, reason(error))
 
     def _measured(self, folder: int, parents: tuple[str, ...], name: str, kind: Kind) -> Unit:
-        own, mark = os.fstat(folder), _mark(folder)
+        own, before = os.fstat(folder), mark(folder)
         size, files, used = disk_bytes(own), 0, 0.0
         loose = Loose(self.now, self.loose_tables) if kind == "step" else None
         for entry in walk(folder, self.root.mount):
@@ -293,44 +293,4 @@ class _Look:
         used = used or own.st_mtime
         if loose is None:
             return Unit(kind, parents, name, size, files, used, own.st_ino)
-        return Unit(kind, parents, name, size, files, used, own.st_ino, mark, *loose.found())
-
-
-def step_mark(root: Root, unit: Unit) -> tuple[int, ...]:
-    """What changes when files come into a step folder or go.
-
-    Raises
-    ------
-    OSError
-        It is gone or must not be read.
-    """
-    with root.open(*unit.parents, unit.name) as folder:
-        return _mark(folder)
-
-
-def _mark(folder: int) -> tuple[int, ...]:
-    times = [os.fstat(folder).st_mtime_ns]
-    with contextlib.suppress(FileNotFoundError):
-        times.append(os.stat("receipts", dir_fd=folder, follow_symlinks=False).st_mtime_ns)
-    return tuple(times)
-
-
-def _is_step(folder: int, stage: str, step: str) -> bool:
-    """Whether an open folder is what it is called: its step.json says so, or nothing else is in it yet."""
-    try:
-        handle = os.open("step.json", os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK, dir_fd=folder)
-    except FileNotFoundError:
-        with os.scandir(folder) as entries:
-            return all(TEMPORARY.fullmatch(entry.name) for entry in entries)
-    except OSError:
-        return False
-    with open(handle, "rb") as file:
-        try:
-            said: Any = json.loads(file.read(2**20))
-        except (OSError, ValueError, RecursionError):
-            return False
-    if not isinstance(said, dict):
-        return False
-    population = said.get("population")
-    name = f"{said.get('step')}.{population}" if population else str(said.get("step"))
-    return (said.get("stage"), name) == (stage, step)
+        return Unit(kind, parents, name, size, files, used, own.st_ino, before, *loose.found())

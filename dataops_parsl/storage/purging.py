@@ -11,9 +11,10 @@ from dataclasses import dataclass, field
 
 from dataops_parsl.errors import PlaceError
 from dataops_parsl.storage.folders import OutsideError, Root, as_path
-from dataops_parsl.storage.inventory import Unit, step_mark
+from dataops_parsl.storage.inventory import Unit
 from dataops_parsl.storage.loose import loose_files
 from dataops_parsl.storage.removing import ChangedError, Removed, delete, is_full, reason, take_away
+from dataops_parsl.storage.step_folders import mark_at
 from dataops_parsl.storage.users import LOCK, RUNS, exclusive, live_users
 
 
@@ -122,7 +123,7 @@ class Purger:
                 if by := users.get(unit.folder):
                     self.purged.kept[unit.path] = f"in use by {by} since a moment ago"
                     return
-                if step_mark(self.root, unit) != unit.mark:
+                if mark_at(self.root, (*unit.parents, unit.name)) != unit.mark:
                     raise ChangedError("a run wrote into it meanwhile")
                 trash = take_away(self.root, unit.parents, unit.name, unit.inode)
             self._delete(unit.parents, trash)
