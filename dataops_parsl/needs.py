@@ -14,9 +14,13 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from dataops_parsl.dataset.names import FOR_ALL
 from dataops_parsl.nodes import Part, StepNode
 from dataops_parsl.plan import Plan
 from dataops_parsl.storage.parts import Receipt, files_whole, read_receipt
+
+Root = tuple[str, str, int | None]
+"""Where a frame failed: id of the node, position, frame."""
 
 
 @dataclass
@@ -79,8 +83,15 @@ class Assessor:
         self._listing.clear()
         needs = Needs()
         seen: dict[Part, bool] = {}
+        partial: list[Part] = []
+        roots: set[Root] = set()
         stack = [(part, True) for part in self.plan.wanted()]
-        while stack:
+        while stack or partial:
+            if not stack:  # a frame failed above: it is tried once in each run, and what leads there asked
+                through = _through(self.plan, roots)
+                stack = [(source, False) for part in partial for source in part.inputs() if source in through]
+                partial.clear()
+                continue
             part, files = stack.pop()
             if seen.get(part, False) or (part in seen and not files):
                 continue
@@ -94,8 +105,9 @@ class Assessor:
                 stack += [(source, part.reads_files_of(source)) for source in part.inputs()]
             elif receipt is not None:
                 needs.done[part] = receipt
-                if receipt.roots:  # a frame failed above: it is tried once in each run
-                    stack += [(source, False) for source in part.inputs()]
+                if receipt.roots:
+                    partial.append(part)
+                    roots |= {(r["stage"], r["position"], r["frame"]) for r in receipt.roots}
         self._receipt_is_enough = {part for part, files in seen.items() if not files}
         self._add_conditional(needs)
         return needs
@@ -158,6 +170,29 @@ class Assessor:
         if part.node not in self._why:
             self._why[part.node] = _compare(part.node)
         return self._why[part.node]
+
+
+def _through(plan: Plan, roots: Collection[Root]) -> set[Part]:
+    """The parts in which frames failed, and all that read them at any distance.
+
+    Of a partial result's inputs the others need not be there: a failure did not come through them.
+    """
+    failed: dict[tuple[str, str], set[int | None]] = {}
+    for where, position, frame in roots:
+        failed.setdefault((where, position), set()).add(frame)
+    found: set[Part] = set()
+    for node in plan.nodes:
+        for part in plan.parts(node):
+            frames = failed.get((node.id, part.position or FOR_ALL))
+            if (frames and _fails(part, frames)) or any(source in found for source in part.inputs()):
+                found.add(part)
+    return found
+
+
+def _fails(part: Part, frames: Collection[int | None]) -> bool:
+    """Whether a part has one of these frames or reads it as acquired, or it stands for none in particular."""
+    own = {*part.frames, *part.raw_frames}
+    return any(frame is None or frame < 0 or frame in own for frame in frames)
 
 
 def _difference(name: str, old: Any, new: Any) -> str:
