@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import contextlib
+import functools
 import re
 import time
 from collections.abc import Callable, Iterator
@@ -148,7 +149,7 @@ class _Purge:
             choice,
             known,
             [u for u in inventory.of("trash", "temporary") if self.asked.covers(u)],
-            [u for u in inventory.of("benchmark") if self.asked.covers(u) and self._dead(u)],
+            [u for u in inventory.of("benchmark") if self.asked.covers(u) and self._dead(u, inventory)],
             [u for u in choice.staying if u.loose and not in_use(u)],
             logs,
         )
@@ -185,8 +186,11 @@ class _Purge:
 
         return in_use, [u for u in steps if u.dataset in users]
 
-    def _dead(self, unit: Unit) -> bool:
-        """Whether the benchmark that made these cases is dead; one of another project's by its silence."""
+    def _dead(self, unit: Unit, inventory: Inventory) -> bool:
+        """Whether the benchmark that made these cases is dead; of another project by its silence too."""
+        assert self.scratch is not None
+        if any(unit.name in Purger(self.scratch).runs(dataset) for dataset in inventory.datasets):
+            return False
         bundle = benchmark(self.paths.output_root, unit.name)
         return not bundle.live if bundle else self.now - unit.used_s > LEFT_BEHIND_S
 
@@ -201,7 +205,7 @@ class _Purge:
             for unit in found.left_behind:
                 purger.left_behind(unit)
             for unit in found.benchmarks:
-                purger.benchmark(unit, lambda unit=unit: self._dead(unit))  # type: ignore[misc]
+                purger.benchmark(unit, functools.partial(self._dead, unit, found.inventory))
             for unit in found.choice.going:
                 purger.step(unit)
             for unit in found.loose:

@@ -94,6 +94,13 @@ class Purger:
         with self.root.open(dataset) as folder:
             return self._users(folder, dataset)
 
+    def runs(self, dataset: str) -> set[str]:
+        """Ids of the living runs on a dataset's scratch; none where that cannot be told."""
+        with contextlib.suppress(OSError), self.root.open(dataset) as folder:
+            _check_marks(folder)
+            return {user.run for user in live_users(as_path(folder, self.root.path / dataset))}
+        return set()
+
     def _users(self, folder: int, dataset: str) -> dict[str, str]:
         _check_marks(folder)
         here = as_path(folder, self.root.path / dataset)

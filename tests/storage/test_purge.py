@@ -183,8 +183,9 @@ def test_without_known_runs_gc_is_refused(tree: Project, purge: Purge) -> None:
     assert _left(tree) == ALL
 
 
-def test_a_run_whose_record_is_damaged_is_named(tree: Project, purge: Purge) -> None:
-    (tree.root / "output" / "cytotoxicity" / f"run_{run_id(1)}" / "run.json").write_text("{")
+@pytest.mark.parametrize("record", ["{", "[]", '{"dataset": 3, "keys": []}', '{"keys": {}}'])
+def test_a_run_whose_record_is_damaged_is_named(tree: Project, purge: Purge, record: str) -> None:
+    (tree.root / "output" / "cytotoxicity" / f"run_{run_id(1)}" / "run.json").write_text(record)
     said = purge("--gc")
     assert f"run_{run_id(1)} does not say what it is made of" in said
 
@@ -457,8 +458,8 @@ def test_gc_drops_tables_that_no_receipt_names(tree: Project, purge: Purge) -> N
 def test_cases_of_dead_benchmarks_go(tree: Project, purge: Purge) -> None:
     scratch, output = _scratch(tree), tree.root / "output"
     inputs = digests(scratch / "one")
-    runs = [run_id(d) for d in (4, 5, 6, 7)]
-    alive, dead, _, foreign_new = runs
+    runs = [run_id(d) for d in (4, 5, 6, 7, 8)]
+    alive, dead, _, foreign_new, foreign_alive = runs
     for run in runs:
         case = scratch / ".bench" / run / "repeat-0" / "one"
         make_step(case, "measure.objects", age_days=2 * (run != foreign_new))
@@ -467,11 +468,12 @@ def test_cases_of_dead_benchmarks_go(tree: Project, purge: Purge) -> None:
         run: make_run(output, run, [], workflow="benchmark/master", sealed=False) for run in (alive, dead)
     }
     (scratch / ".bench" / "mine").mkdir()
-    with Lease(bundles[alive].lease):
+    with Lease(bundles[alive].lease), Use(scratch / "one", foreign_alive, []):
         said = purge("--set=retention.scratch_days=0", "--yes")
-    assert sorted(p.name for p in (scratch / ".bench").iterdir()) == sorted([alive, foreign_new, "mine"])
+    left = sorted(p.name for p in (scratch / ".bench").iterdir())
+    assert left == sorted([alive, foreign_new, foreign_alive, "mine"])
     assert "skipped: .bench/mine was not made by this program" in said
-    assert digests(scratch / "one") == inputs
+    assert {p: d for p, d in digests(scratch / "one").items() if p != ".lock"} == inputs
 
 
 # --- logs
