@@ -47,7 +47,7 @@ def check_root(folder: Path, key: str) -> None:
     PlaceError
         When that fails, naming the configuration key.
     """
-    probe = folder / f".probe.{os.getpid()}.{secrets.token_hex(4)}"
+    probe = folder / f".probe.{os.getpid()}.{secrets.token_hex(4)}.tmp"
     try:
         folder.mkdir(parents=True, exist_ok=True)
         probe.write_bytes(b"x" * 4096)

@@ -23,6 +23,8 @@ from dataops_parsl.storage.atomic import write_json
 
 HEARTBEAT_S = 10.0
 SILENCE_S = 120.0
+PROBE = ".now."
+"""How the names begin of files that are made for a moment, to see what time it is there."""
 
 
 class Lease:
@@ -125,7 +127,7 @@ def age_s(path: Path) -> float:
 
 
 def _age_s(path: Path, written_ns: int) -> float:
-    probe = path.with_name(f".now.{os.getpid()}.{secrets.token_hex(4)}.tmp")
+    probe = path.with_name(f"{PROBE}{os.getpid()}.{secrets.token_hex(4)}.tmp")
     try:
         probe.touch()
         now_ns = probe.stat().st_mtime_ns

@@ -19,7 +19,7 @@ from typing import Any
 
 from dataops_parsl.errors import PlaceError
 from dataops_parsl.storage.atomic import place_errors
-from dataops_parsl.storage.claims import Lease, Watch
+from dataops_parsl.storage.claims import PROBE, Lease, Watch
 
 RUNS, LOCK = ".runs", ".lock"
 """What lies in a dataset's scratch beside the folders of stages."""
@@ -214,9 +214,10 @@ class Use:
         return [user for user in live_users(self.scratch, self._watch) if user.lease != self.path]
 
     def _clear(self) -> None:
-        """Remove what dead runs left beside their leases, and these."""
+        """Remove the leases of dead runs and what these left beside them, half written files too."""
         living = {self.path.stem, *(user.lease.stem for user in self.elders)}
         for path in (self.scratch / RUNS).iterdir():
-            if path.stem not in living and not path.name.startswith("."):
+            of_run = path.name.removeprefix(".").partition(".")[0]
+            if of_run not in living and not path.name.startswith(PROBE):
                 with contextlib.suppress(OSError):
                     path.unlink(missing_ok=True)

@@ -161,7 +161,7 @@ def test_a_number_that_another_process_has_by_now_is_stale(tmp_path: Path) -> No
     lease.take()
     _touched(lease.path, 10 * SILENCE_S)
     assert is_live(lease.path)  # here the process decides: it may have been stopped for long
-    _edit(lease.path, pid=os.getppid())
+    _edit(lease.path, pid=1)
     assert not is_live(lease.path)
     _edit(lease.path, pid=os.getpid(), process_ticks=1)
     assert not is_live(lease.path)
