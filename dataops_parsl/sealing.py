@@ -11,6 +11,7 @@ from dataops_parsl import publish
 from dataops_parsl.bundle import TRACE, Bundle
 from dataops_parsl.config import differing
 from dataops_parsl.engine.groups import groups
+from dataops_parsl.estimate.history import described_steps
 from dataops_parsl.plan import Plan
 from dataops_parsl.stage import Pixels
 from dataops_parsl.storage.parts import fingerprint, read_receipt
@@ -40,6 +41,7 @@ def describe(plan: Plan) -> dict[str, Any]:
         "executor_gres": {g.label: g.gres for g in groups(config, [node.stage for node in plan.nodes])},
         "graph": graph(plan),
         "n_frames": plan.n_frames,
+        **described_steps(plan),
     }
 
 

@@ -34,7 +34,7 @@ from dataops_parsl.storage.parts import (
 from dataops_parsl.storage.pixels import CACHED_FRAMES, StoredStack, publish_pixels
 from dataops_parsl.tables import Rows
 from dataops_parsl.worker.attempt import Attempt
-from dataops_parsl.worker.log import this_worker
+from dataops_parsl.worker.log import identity, this_worker
 from dataops_parsl.worker.memory import give_back
 
 
@@ -141,7 +141,7 @@ class _Shell:
                 give_back()
 
     def _course(self) -> Receipt:
-        started = time.time()
+        started, cpu_s = time.time(), time.process_time()
         inputs = {port: self._open(port) for port in self.step.ports}
         self._inherit()
         carry = self._previous_carry()
@@ -156,7 +156,9 @@ class _Shell:
             self.receipt.outputs[name] = self._publish(name, value)
         self.receipt.figures = {
             "wall_s": round(time.time() - started, 3),
+            "cpu_s": round(time.process_time() - cpu_s, 3),
             "host": os.uname().nodename,
+            "job_id": identity()["job_id"],
             # A later run with other libraries takes this part as it is, and must not call it its own.
             "versions": worker_versions(),
         }

@@ -23,6 +23,10 @@ from dataops_parsl.engine.groups import Group, groups
 from dataops_parsl.engine.preflight import findings, require
 from dataops_parsl.engine.rounds import rounds
 from dataops_parsl.errors import RejectedError
+from dataops_parsl.estimate.history import scratch_sizes
+from dataops_parsl.estimate.predict import estimate
+from dataops_parsl.estimate.room import memory, room
+from dataops_parsl.estimate.words import text as estimate_text
 from dataops_parsl.events import Events, stage_times
 from dataops_parsl.needs import Assessor, Needs, downstream
 from dataops_parsl.nodes import Part
@@ -90,6 +94,7 @@ def execute(args: argparse.Namespace) -> int:
     if args.dry_run:
         return _dry_run(needs, plan)
     _check_place(setting.config, needs)
+    _check_room(plan, needs)
     if sealed and not forced:
         return _retry_partial(setting, plan, assessor, needs, sealed)
     return _compute_and_seal(setting, plan, assessor, needs)
@@ -100,6 +105,18 @@ def _check_place(config: Loaded, needs: Needs) -> None:
     stages = list({id(p.node.stage): p.node.stage for p in needs.todo}.values())
     if stages and config.config.site.kind == "slurm":
         require(findings(config, groups(config, stages)))
+
+
+def _check_room(plan: Plan, needs: Needs) -> None:
+    """Say when what a run would write does not fit, and refuse it when not even one part does."""
+    if not needs.todo:
+        return
+    asked = estimate(plan, needs, plan.config.paths.output_root)
+    found = [*room(plan.config, asked), *memory(plan.config, asked)]
+    require(found)
+    for finding in found:
+        if finding.remedy:
+            _say(f"note: {finding.found}\n  remedy: {finding.remedy}")
 
 
 def _known_stages(stages: list[str], flow: workflow.Workflow) -> list[str]:
@@ -122,6 +139,7 @@ def _dry_run(needs: Needs, plan: Plan) -> int:
     for (node, reason), n in needs.reasons().items():
         _say(f"  {n:>6} × {node:<32} {reason}")
     _say(f"{len(needs.todo)} tasks would be computed into {plan.scratch}")
+    _say(estimate_text(estimate(plan, needs, plan.config.paths.output_root)))
     return 0
 
 
@@ -214,6 +232,7 @@ def _publish_and_seal(
         checks=[vars(c) for c in checks],
         failures=failures,
         parts=publish.digests(plan),
+        scratch_sizes=scratch_sizes(plan),
         stages=stage_times(events.ended_tasks),
         executors=used,
         slurm_jobs=sorted({job for job in attempts["job_id"].unique().to_pylist() if job}),

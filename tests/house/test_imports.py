@@ -21,7 +21,7 @@ ORDER = [
     {"nodes", "plan", "validate"},
     {"spec", "needs", "task"},
     {"publish", "engine", "report"},
-    {"sealing"},
+    {"sealing", "estimate"},
     {"bench"},
     {"commands"},
     {"cli"},
