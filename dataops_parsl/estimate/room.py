@@ -8,6 +8,7 @@ from pathlib import Path
 
 from dataops_parsl.config import Loaded
 from dataops_parsl.engine.finding import Finding
+from dataops_parsl.engine.places import nearest
 from dataops_parsl.estimate.predict import Estimate
 from dataops_parsl.estimate.words import size
 from dataops_parsl.report.words import number
@@ -24,7 +25,7 @@ def room(config: Loaded, found: Estimate) -> list[Finding]:
     """
     paths = config.paths
     more = max(0.0, found.bytes - found.replaced_bytes)
-    scratch, output = _there(paths.scratch_root), _there(paths.output_root)
+    scratch, output = nearest(paths.scratch_root), nearest(paths.output_root)
     shared = os.stat(scratch).st_dev == os.stat(output).st_dev
     return [
         _space("scratch_root", paths.scratch_root, scratch, more, found.largest_bytes, found.files),
@@ -61,11 +62,6 @@ def memory(config: Loaded, found: Estimate) -> list[Finding]:
                 )
             )
     return out
-
-
-def _there(folder: Path) -> Path:
-    """The folder, or the nearest one above it that is there."""
-    return next(p for p in (folder, *folder.parents) if p.exists())
 
 
 def _space(
