@@ -13,7 +13,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from dataops_parsl.bundle import TRACE, Bundle, bundles
-from dataops_parsl.estimate.measured import Measured, of_one_core
+from dataops_parsl.estimate.measured import ENOUGH, Measured, of_one_core
 from dataops_parsl.estimate.table import backend
 from dataops_parsl.estimate.work import Extent
 from dataops_parsl.nodes import StepNode
@@ -133,9 +133,9 @@ class History:
     def of(self, node: StepNode, extent: Extent, site: str) -> Measured | None:
         """What the run that is most like it says of a step.
 
-        Those of the same version go first, then frames of the most similar size, then equal parameters, the
-        same population, the same site, and the newest. Another backend, or a GPU instead of a CPU, is no
-        comparison.
+        Those of the same version go first, then those of the same key, frames of the most similar size, equal
+        parameters, the same population, the same site, enough tasks, and the newest. Another backend, or a
+        GPU instead of a CPU, is no comparison.
         """
         ranked = []
         for age, run in enumerate(self.runs):
@@ -165,7 +165,7 @@ def _whole(found: Iterable[Bundle]) -> Iterator[PastRun]:
         if not bundle.sealed or not _trace_of(bundle).exists():
             continue
         facts = bundle.facts
-        if all(facts.get(key) for key in ("steps", "frame_px", "n_frames", "graph", "config")):
+        if all(facts.get(key) for key in ("steps", "frame_px", "n_frames", "graph", "config", "keys")):
             yield PastRun(bundle, facts)
 
 
@@ -180,16 +180,18 @@ def _unlike(node: StepNode, extent: Extent, site: str, run: PastRun, step: str) 
     ratio = run.extent.mean_mpx / extent.mean_mpx if extent.mean_mpx and run.extent.mean_mpx else 1.0
     return (
         int(said["version"] != node.stage.version),
+        int(run.facts["keys"].get(step) != node.key),
         abs(round(math.log2(ratio))),
         int(said["parameters"] != node.stage.keyed(node.step.name)),
         int(step != node.id),
         int(run.facts["config"]["site"]["name"] != site),
+        int(len(run.rows[step]) < ENOUGH),
     )
 
 
 def _apart(node: StepNode, unlike: tuple[int, ...], run: PastRun, step: str) -> str:
     """In words what differs."""
-    version, size, parameters, population, site = unlike
+    version, _, size, parameters, population, site, _ = unlike
     side = round(math.sqrt(run.extent.mean_mpx * 1e6))
     words = [
         f"version {run.facts['steps'][step]['version']}, now {node.stage.version}" if version else "",

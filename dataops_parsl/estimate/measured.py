@@ -5,6 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
+ENOUGH = 5
+"""From so many on the outermost are left out."""
+
 
 @dataclass
 class Measured:
@@ -26,12 +29,15 @@ class Measured:
 def level(measured: list[tuple[float, float]], shape: Callable[[float], float]) -> float | None:
     """How many times the shape's costs the measured ones are, over all; None without any.
 
-    The shape says how costs grow from the sizes that were measured to others, this how high they are.
+    The shape says how costs grow from the sizes that were measured to others, this how high they are. Of many
+    the outermost are left out: a worker's first task imports libraries, an empty frame costs nothing.
     """
-    expected = sum(shape(size) for size, _ in measured)
-    if not measured or expected <= 0:
-        return None
-    return sum(cost for _, cost in measured) / expected
+    pairs = [(shape(size), cost) for size, cost in measured]
+    kept = sorted((p for p in pairs if p[0] > 0), key=lambda p: p[1] / p[0])
+    if len(kept) >= ENOUGH:
+        cut = max(1, len(kept) // 10)
+        kept = kept[cut:-cut]
+    return sum(cost for _, cost in kept) / sum(expected for expected, _ in kept) if kept else None
 
 
 def of_one_core(wall_s: float, cpu_s: float | None, *, alone: bool) -> float:

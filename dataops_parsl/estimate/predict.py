@@ -118,8 +118,7 @@ def estimate(plan: Plan, needs: Needs, output_root: Path) -> Estimate:
 
     For each step its parts on scratch are asked, then past runs of `output_root`, then the shipped table.
     """
-    made = _Maker(plan, History(output_root))
-    return made.of(needs)
+    return _Maker(plan, History(output_root)).of(needs) if needs.todo else Estimate()
 
 
 class _Maker:
@@ -142,7 +141,8 @@ class _Maker:
                 step, each = self._step(node, by_node[node])
                 found.steps.append(step)
                 seconds.update(each)
-        found.workers = {g.label: self._at_once(g) for g in self.groups.values()}
+        used = {g.label: g for node in by_node for g in [self._group(node)]}
+        found.workers = {label: self._at_once(group) for label, group in used.items()}
         where = {part: self._group(part.node).label for part in seconds}
         found.wall_s = makespan(seconds, where, found.workers)
         if seconds and self.site.kind == "local":

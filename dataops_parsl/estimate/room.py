@@ -34,7 +34,7 @@ def room(config: Loaded, found: Estimate) -> list[Finding]:
             paths.output_root,
             output,
             found.bundle_bytes + more * shared,
-            found.bundle_bytes if found.steps else 0.0,
+            0.0,
             0,
             " with what scratch takes of the same disk" * (shared and more > 0),
         ),

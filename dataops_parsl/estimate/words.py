@@ -8,6 +8,8 @@ from dataops_parsl.estimate.predict import Estimate, StepEstimate
 from dataops_parsl.estimate.table import FACTOR
 from dataops_parsl.report.words import UNKNOWN, number
 
+LITTLE_FRAC = 0.05
+"""Where less than this share of a stage's time is from is not told."""
 HEAD = ("stage", "tasks", "frames", "CPU", "GPU", "scratch", "memory", "from")
 
 
@@ -89,7 +91,9 @@ def _sources(steps: Sequence[StepEstimate]) -> str:
     seconds: dict[str, float] = {}
     for step in steps:
         seconds[_kind(step.source)] = seconds.get(_kind(step.source), 0.0) + step.seconds
-    words = "; ".join(sorted(seconds, key=lambda source: -seconds[source]))
+    worth = LITTLE_FRAC * sum(seconds.values())
+    told = [source for source, took in seconds.items() if took >= worth]
+    words = "; ".join(sorted(told, key=lambda source: -seconds[source]))
     others = dict.fromkeys(_kind(s.sizes) for s in steps if s.bytes and _kind(s.sizes) not in seconds)
     return words + (f"; sizes: {', '.join(others)}" if others else "")
 

@@ -8,20 +8,10 @@ from dataclasses import dataclass
 from pathlib import Path
 
 NETWORK = (
-    "nfs",
-    "nfs4",
-    "lustre",
-    "gpfs",
-    "beegfs",
-    "ceph",
-    "cifs",
-    "smb3",
-    "afs",
-    "9p",
-    "glusterfs",
-    "virtiofs",
+    *("nfs", "nfs4", "lustre", "gpfs", "beegfs", "ceph", "cifs", "smb3", "afs", "9p", "virtiofs"),
+    *("glusterfs", "sshfs", "ceph-fuse", "s3fs", "rclone"),
 )
-"""Types that other hosts may see too; FUSE file systems by what they stand for."""
+"""Types that other hosts may see too; of FUSE by what they stand for."""
 
 
 @dataclass(frozen=True)
@@ -43,8 +33,7 @@ class Mount:
     @property
     def network(self) -> bool:
         """Whether other hosts may see it too."""
-        name = self.kind.removeprefix("fuse.").split(".")[0]
-        return name in NETWORK or name in ("sshfs", "ceph-fuse", "s3fs", "rclone", "beegfs_nodev")
+        return self.kind.removeprefix("fuse.").split(".")[0] in NETWORK
 
 
 @dataclass(frozen=True)
@@ -110,6 +99,11 @@ def concerns(mount: Mount) -> Iterator[Concern]:
                 f"mounted without flock, so that locks may be refused: {_LOCKS}",
                 "ask the administrators to mount it with -o flock (or at least -o localflock)",
             )
+    elif kind == "beegfs":
+        yield Concern(
+            f"locks hold on one host only unless its clients are told otherwise: {_LOCKS}",
+            "ask the administrators for tuneUseGlobalFileLocks = true",
+        )
     elif kind in ("tmpfs", "ramfs"):
         yield Concern(
             "this is memory: what lies there takes it from the workers and is gone after a restart",
