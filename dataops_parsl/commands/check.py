@@ -75,9 +75,8 @@ def _cost(setting: Setting, flow: workflow.Workflow, dataset: Dataset | None) ->
     asked = estimate(plan, Assessor(plan).assess(), setting.config.paths.output_root)
     if not asked.steps:
         return [Finding("estimate", True, "all parts are there: nothing would be computed")]
-    words = "; ".join(line for line in totals(asked) if line != coarse(asked))
     return [
-        Finding("estimate", True, words, coarse(asked)),
+        Finding("estimate", True, "; ".join(totals(asked)), coarse(asked)),
         *room(setting.config, asked),
         *memory(setting.config, asked),
     ]
@@ -144,8 +143,9 @@ def _with_dataset(args: argparse.Namespace, setting: Setting) -> tuple[Setting, 
 def table(found: Sequence[Finding]) -> str:
     """A line for each finding: ok, note or FAILED, the subject, what was found; a remedy under it.
 
-    Subjects ``executor: what`` stand under a heading, their executor.
+    Subjects ``executor: what`` stand under a heading, their executor, after those without one.
     """
+    found = sorted(found, key=lambda f: ": " in f.subject)
     width = max(len(f.subject.rpartition(": ")[2]) for f in found)
     lines, section = [], ""
     for finding in found:

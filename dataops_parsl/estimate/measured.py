@@ -40,6 +40,11 @@ def level(measured: list[tuple[float, float]], shape: Callable[[float], float]) 
     return sum(cost for _, cost in kept) / sum(expected for expected, _ in kept) if kept else None
 
 
+def peak(measured: list[tuple[float, float]], shape: Callable[[float], float]) -> float | None:
+    """How many times the shape's costs the largest of the measured ones is; None without any."""
+    return max((cost / shape(size) for size, cost in measured if shape(size) > 0), default=None)
+
+
 def of_one_core(wall_s: float, cpu_s: float | None, *, alone: bool) -> float:
     """Seconds that a task takes on a core of its own.
 

@@ -6,11 +6,12 @@ import contextlib
 import os
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
 
 from dataops_parsl.engine.groups import Group, groups
 from dataops_parsl.estimate.history import History
-from dataops_parsl.estimate.measured import Measured, level
+from dataops_parsl.estimate.measured import Measured, level, peak
 from dataops_parsl.estimate.receipts import on_scratch
 from dataops_parsl.estimate.schedule import makespan
 from dataops_parsl.estimate.table import FACTOR, StepCosts, bundle_bytes, pixel_bytes, shipped, start_s
@@ -71,8 +72,12 @@ class Estimate:
     ----------
     steps : list of StepEstimate
         Those with anything to compute, in the order of the plan.
-    wall_s : float
-        From the command to the end; on a cluster without the time in the queue.
+    seconds : mapping of part to s
+        Of each task.
+    executor : mapping of part to label
+        Whose workers compute it.
+    start_s : float
+        Until the first task starts, as far as that is known.
     workers : mapping of executor to int
         Workers that compute at a time: on one machine no more than it has cores.
     replaced_bytes : float
@@ -82,10 +87,17 @@ class Estimate:
     """
 
     steps: list[StepEstimate] = field(default_factory=list)
-    wall_s: float = 0.0
+    seconds: dict[Part, float] = field(default_factory=dict)
+    executor: dict[Part, str] = field(default_factory=dict)
+    start_s: float = 0.0
     workers: dict[str, int] = field(default_factory=dict)
     replaced_bytes: float = 0.0
     bundle_bytes: float = 0.0
+
+    @cached_property
+    def wall_s(self) -> float:
+        """From the command to the end; on a cluster without the time in the queue."""
+        return self.start_s + makespan(self.seconds, self.executor, self.workers)
 
     @property
     def cpu_s(self) -> float:
@@ -135,18 +147,15 @@ class _Maker:
         by_node: dict[StepNode, list[Part]] = {}
         for part in needs.todo:
             by_node.setdefault(part.node, []).append(part)
-        found, seconds = Estimate(), dict[Part, float]()
+        found = Estimate(start_s=start_s() if self.site.kind == "local" else 0.0)
         for node in self.plan.nodes:
             if node in by_node:
-                step, each = self._step(node, by_node[node])
+                step, seconds = self._step(node, by_node[node])
+                group = self._group(node)
                 found.steps.append(step)
-                seconds.update(each)
-        used = {g.label: g for node in by_node for g in [self._group(node)]}
-        found.workers = {label: self._at_once(group) for label, group in used.items()}
-        where = {part: self._group(part.node).label for part in seconds}
-        found.wall_s = makespan(seconds, where, found.workers)
-        if seconds and self.site.kind == "local":
-            found.wall_s += start_s()
+                found.seconds.update(seconds)
+                found.executor.update(dict.fromkeys(seconds, group.label))
+                found.workers[group.label] = self._at_once(group)
         found.replaced_bytes = sum(self._there(node, parts) for node, parts in by_node.items())
         shape = bundle_bytes()
         past = self.history.bundle_bytes(self.plan.workflow.name)
@@ -175,7 +184,7 @@ class _Maker:
         written = self._bytes(node, costs)
         each_s = _scaled(costs.seconds, time.seconds if time else [])
         each_b = _scaled(written, sizes.byte_sizes if sizes else [])
-        each_mb = _scaled(costs.memory_mb, past.memory_mb if past else [])
+        highest = peak(past.memory_mb, costs.memory_mb) if past else None
         coarse = TABLE if costs.listed else GUESS
         resources = self.config.resources(node.stage.name)
         step = StepEstimate(
@@ -194,7 +203,7 @@ class _Maker:
             seconds[part] = each_s(size)
             step.largest_bytes = max(step.largest_bytes, each_b(size))
             step.bytes += each_b(size)
-            step.memory_mb = max(step.memory_mb, each_mb(held))
+            step.memory_mb = max(step.memory_mb, costs.memory_mb(held) * (highest or 1.0))
             step.frames += len(part.frames) if scope in PER_FRAME else 0
         step.seconds = sum(seconds.values())
         step.files = len(parts) * (1 + self._files(node))

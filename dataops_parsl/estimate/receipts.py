@@ -51,25 +51,20 @@ def _measured(node: StepNode, folder: Path, extent: Extent, source: str) -> Meas
         paths = sorted((folder / "receipts").glob("*.json"))
     except OSError:
         return None
-    found, seen = Measured(source), 0
+    found = Measured(source)
     for path in paths[:: max(1, -(-len(paths) // SAMPLED))]:
-        receipt = read_receipt(path)
-        if receipt is not None and _add(found, node, receipt, extent):
-            seen += 1
-    if not seen:
-        return None
-    found.source = f"{source} ({len(paths)})"
-    return found
+        if (receipt := read_receipt(path)) is not None:
+            _add(found, node, receipt, extent)
+    return found if found.seconds else None
 
 
-def _add(found: Measured, node: StepNode, receipt: Receipt, extent: Extent) -> bool:
+def _add(found: Measured, node: StepNode, receipt: Receipt, extent: Extent) -> None:
     position, batch = place_of(receipt.part)
     size = extent.work(node.step.scope, position, batch)
     wall_s = receipt.figures.get("wall_s")
     if not size or wall_s is None or receipt.unavailable():  # frames that were not computed cost nothing
-        return False
+        return
     alone = bool(receipt.figures.get("job_id")) or node.stage.on_gpu
     found.seconds.append((size, of_one_core(wall_s, receipt.figures.get("cpu_s"), alone=alone)))
     files = [n for out in receipt.outputs.values() for n in out["files"].values()]
     found.byte_sizes.append((size, float(sum(files))))
-    return True

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Sequence
 
 from dataops_parsl.estimate.predict import Estimate, StepEstimate
 from dataops_parsl.estimate.table import FACTOR
-from dataops_parsl.report.words import UNKNOWN, number
+from dataops_parsl.report.words import UNKNOWN, many, number
 
 LITTLE_FRAC = 0.05
 """Where less than this share of a stage's time is from is not told."""
@@ -49,7 +49,9 @@ def text(found: Estimate) -> str:
         )
         for row in table
     ]
-    return "\n".join(["", *(f"  {line}".rstrip() for line in lines), "", *totals(found)])
+    return "\n".join(
+        ["", *(f"  {line}".rstrip() for line in lines), "", *totals(found), *filter(None, [coarse(found)])]
+    )
 
 
 def rows(found: Estimate) -> list[tuple[str, ...]]:
@@ -90,36 +92,32 @@ def _sources(steps: Sequence[StepEstimate]) -> str:
     """Where the times are from, that of the most time first; where the bytes are, if that is elsewhere."""
     seconds: dict[str, float] = {}
     for step in steps:
-        seconds[_kind(step.source)] = seconds.get(_kind(step.source), 0.0) + step.seconds
+        seconds[step.source] = seconds.get(step.source, 0.0) + step.seconds
     worth = LITTLE_FRAC * sum(seconds.values())
     told = [source for source, took in seconds.items() if took >= worth]
     words = "; ".join(sorted(told, key=lambda source: -seconds[source]))
-    others = dict.fromkeys(_kind(s.sizes) for s in steps if s.bytes and _kind(s.sizes) not in seconds)
+    others = dict.fromkeys(s.sizes for s in steps if s.bytes and s.sizes not in seconds)
     return words + (f"; sizes: {', '.join(others)}" if others else "")
 
 
-def _kind(source: str) -> str:
-    """A source without the number of parts, so that steps of a stage can share it."""
-    head, _, tail = source.rpartition(" (")
-    return head if tail.rstrip(")").isdigit() else source
-
-
 def totals(found: Estimate) -> list[str]:
-    """What it comes to, in sentences."""
+    """What it comes to: time, and bytes."""
     if not found.steps:
         return []
+    several = len(found.workers) > 1
     workers = " and ".join(
-        f"{n} {label} worker{'s' * (n != 1)}" if len(found.workers) > 1 else f"{n} worker{'s' * (n != 1)}"
-        for label, n in found.workers.items()
+        f"{many(n, 'worker')}{f' of {label}' if several else ''}" for label, n in found.workers.items()
     )
     gpu = f", {about(found.gpu_s)} of GPUs" if found.gpu_s else ""
-    lines = [
-        f"about {about(found.wall_s)} with {workers} at a time; {about(found.cpu_s)} of CPU cores{gpu}",
-        f"about {size(found.bytes)} in {number(found.files)} files on scratch"
-        + (f", of which {size(found.replaced_bytes)} replace what is there" if found.replaced_bytes else "")
-        + f"; a bundle of {size(found.bundle_bytes)}",
+    replaced = (
+        f", of which {size(found.replaced_bytes)} replace what is there" if found.replaced_bytes else ""
+    )
+    return [
+        f"about {about(found.wall_s)} with {workers}, each on a core of its own; "
+        f"{about(found.cpu_s)} of CPU cores{gpu}",
+        f"about {size(found.bytes)} in {number(found.files)} files on scratch{replaced}; "
+        f"a bundle of {size(found.bundle_bytes)}",
     ]
-    return lines if not coarse(found) else [*lines, coarse(found)]
 
 
 def coarse(found: Estimate) -> str:

@@ -14,7 +14,7 @@ import pytest
 
 from dataops_parsl import cli
 from dataops_parsl.estimate.predict import GUESS, TABLE, Estimate, estimate
-from dataops_parsl.estimate.words import about, rows, size, text, totals
+from dataops_parsl.estimate.words import about, rows, size, text
 from dataops_parsl.needs import Assessor, downstream
 from dataops_parsl.plan import Plan
 from dataops_parsl.storage.parts import read_receipt
@@ -56,7 +56,7 @@ def test_a_first_batch_foretells_the_rest(project: Project) -> None:
     plan = planned(project.root, "--frames", "8", until="measure")
     needs = Assessor(plan).assess()
     foretold = estimate(plan, needs, project.root / "output")
-    assert {s.source.partition(" (")[0] for s in foretold.steps} == {"its parts on scratch"}
+    assert {s.source for s in foretold.steps} == {"its parts on scratch"}
     took_s, wrote = 0.0, 0
     for part in in_turn(plan):
         if part in needs.todo:
@@ -96,8 +96,8 @@ def test_forced_work_is_foretold_from_its_own_parts_and_what_it_replaces_is_know
     sealed_project: Project, capsys: pytest.CaptureFixture[str]
 ) -> None:
     foretold = asked(planned(sealed_project.root), force="cellpose")
-    (labels, *_), bundle = [s for s in foretold.steps if s.node.name == "cellpose.segment"], None
-    assert labels.source == "its parts on scratch (6)"
+    labels = next(s for s in foretold.steps if s.node.name == "cellpose.segment")
+    assert labels.source == "its parts on scratch"
     assert (labels.tasks, labels.frames) == (6, 24)
     assert 0 < foretold.replaced_bytes < foretold.bytes
     bundle = sealed_project.bundles()[0]
@@ -121,7 +121,7 @@ def test_without_anything_like_it_the_table_says_and_is_said_to_be_coarse(
     plan = purged()
     foretold = asked(plan, tmp_path / "no output")
     assert {s.source for s in foretold.steps} == {s.sizes for s in foretold.steps} == {TABLE}
-    assert "expect a factor of 3" in totals(foretold)[-1]
+    assert "expect a factor of 3" in text(foretold).splitlines()[-1]
     wrote = sum(s["bytes"] for s in facts_of(sealed_project.bundles()[0])["scratch_sizes"].values())
     assert within(3, foretold.bytes, wrote), (foretold.bytes, wrote)
     assert all(s.seconds > 0 and s.memory_mb > 100 and s.files > s.tasks for s in foretold.steps)
