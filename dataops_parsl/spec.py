@@ -43,6 +43,7 @@ class Specs:
             "position": part.position,
             "index": part.index,
             "frames": list(part.frames),
+            "n_frames": len(part.frames) or sum(plan.n_frames.values()),
             "excluded": {str(f): film.excluded[f] for f in part.frames if f in film.excluded}
             if film and film.excluded
             else {},

@@ -157,6 +157,7 @@ class _Shell:
         self.receipt.figures = {
             "wall_s": round(time.time() - started, 3),
             "cpu_s": round(time.process_time() - cpu_s, 3),
+            "frames": self.task["n_frames"],
             "host": os.uname().nodename,
             "job_id": identity()["job_id"],
             # A later run with other libraries takes this part as it is, and must not call it its own.

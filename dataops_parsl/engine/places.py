@@ -100,9 +100,9 @@ def _file_system(key: str, folder: Path, *, cluster: bool) -> Iterator[Finding]:
     # A file system that makes room for files as it goes tells of none.
     room = number(int(float(f"{free.f_favail:.2g}")))
     files = f", room for {room} files" if free.f_files else ""
-    yield Finding(
-        subject, True, f"{kind} on {mount.point if mount else folder}: {', '.join(works)} work{files}"
-    )
+    if works:
+        where = mount.point if mount else folder
+        yield Finding(subject, True, f"{kind} on {where}: {', '.join(works)} work{files}")
     for trial in tried:
         if trial.problem:
             yield Finding(

@@ -175,12 +175,10 @@ class _Maker:
 
     def _step(self, node: StepNode, parts: list[Part]) -> tuple[StepEstimate, dict[Part, float]]:
         costs = shipped(node)
-        here = on_scratch(node, self.extent)
+        same, earlier = on_scratch(node, self.extent)
         past = self.history.of(node, self.extent, self.site.name)
-        sources = [*here[:1], *([past] if past else []), *here[1:]]
-        # Parts of the same key say most; of other keys less than a run does, which knows the memory too.
-        time = next((m for m in sources if m.seconds), None)
-        sizes = next((m for m in [*here, *([past] if past else [])] if m.byte_sizes), None)
+        time = same or past or earlier
+        sizes = next((m for m in (same, past, earlier) if m and m.byte_sizes), None)
         written = self._bytes(node, costs)
         each_s = _scaled(costs.seconds, time.seconds if time else [])
         each_b = _scaled(written, sizes.byte_sizes if sizes else [])

@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping
-from dataclasses import replace
+from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 from dataops_parsl.estimate.measured import Measured, of_one_core
 from dataops_parsl.estimate.table import backend
@@ -20,19 +18,15 @@ _EARLIER = 3
 """So many earlier keys of a step are looked at, the newest first."""
 
 
-def on_scratch(node: StepNode, extent: Extent) -> list[Measured]:
-    """What is there of a step, the same key first, then others of the same version and backend."""
+def on_scratch(node: StepNode, extent: Extent) -> tuple[Measured | None, Measured | None]:
+    """What is there of a step: of the same key, and of an earlier one of the same version and backend."""
     same = _measured(node, node.folder, extent, "its parts on scratch")
-    found = [same] if same else []
-    for folder, described in _earlier(node):
-        batches = replace(extent, batch_frames=int(described.get("batch_frames", extent.batch_frames)))
-        if other := _measured(node, folder, batches, "its parts on scratch, computed otherwise"):
-            found.append(other)
-            break
-    return found
+    found = (_measured(node, f, extent, "its parts on scratch, computed otherwise") for f in _earlier(node))
+    return same, next(filter(None, found), None)
 
 
-def _earlier(node: StepNode) -> Iterator[tuple[Path, Mapping[str, Any]]]:
+def _earlier(node: StepNode) -> Iterator[Path]:
+    """Folders of the step's other keys, the newest first."""
     name = node.folder.name.rpartition("-")[0]
     files = [p for p in node.folder.parent.glob(f"{name}-*/step.json") if p.parent != node.folder]
     now = node.described
@@ -43,7 +37,7 @@ def _earlier(node: StepNode) -> Iterator[tuple[Path, Mapping[str, Any]]]:
         except (OSError, ValueError, KeyError, TypeError):
             continue
         if alike and before.get("version") == now["version"]:
-            yield path.parent, before
+            yield path.parent
 
 
 def _measured(node: StepNode, folder: Path, extent: Extent, source: str) -> Measured | None:
@@ -59,8 +53,9 @@ def _measured(node: StepNode, folder: Path, extent: Extent, source: str) -> Meas
 
 
 def _add(found: Measured, node: StepNode, receipt: Receipt, extent: Extent) -> None:
-    position, batch = place_of(receipt.part)
-    size = extent.work(node.step.scope, position, batch)
+    position, _ = place_of(receipt.part)
+    # As many frames as it had then: the film may have been shorter, or cut by --frames.
+    size = extent.size(node.step.scope, position, receipt.figures.get("frames", 0))
     wall_s = receipt.figures.get("wall_s")
     if not size or wall_s is None or receipt.unavailable():  # frames that were not computed cost nothing
         return

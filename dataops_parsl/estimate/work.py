@@ -51,20 +51,20 @@ class Extent:
         return self.total / frames if frames else 0.0
 
     def work(self, scope: str, position: str, batch: int) -> float | None:
-        """Megapixel-frames of a part; of a sample, whose number of frames is fixed, those of one frame.
-
-        None where the position is not known.
-        """
+        """Megapixel-frames of a part; None where its position is not known."""
         if scope == "dataset":
             return self.total
-        if position not in self.n_frames or position not in self.mpx:
-            return None
-        if scope == "sample":
-            return self.mpx[position]
-        frames = self.n_frames[position]
+        frames = self.n_frames.get(position, 0)
         if scope in PER_FRAME:
             frames = min(self.batch_frames, frames - batch * self.batch_frames)
-        return frames * self.mpx[position] if frames > 0 else None
+        return self.size(scope, position, frames)
+
+    def size(self, scope: str, position: str, frames: int) -> float | None:
+        """Megapixel-frames of so many frames; of a sample, whose number is fixed, those of one."""
+        mpx = self.mean_mpx if scope == "dataset" else self.mpx.get(position)
+        if mpx is None or frames <= 0:
+            return None
+        return mpx if scope == "sample" else frames * mpx
 
     def held(self, scope: str, position: str) -> float | None:
         """What a task holds at a time: a frame where it goes frame by frame, else all its work; Mpx."""

@@ -14,7 +14,9 @@ import pytest
 
 from dataops_parsl import cli
 from dataops_parsl.estimate.predict import GUESS, TABLE, Estimate, estimate
+from dataops_parsl.estimate.receipts import on_scratch
 from dataops_parsl.estimate.words import about, rows, size, text
+from dataops_parsl.estimate.work import Extent
 from dataops_parsl.needs import Assessor, downstream
 from dataops_parsl.plan import Plan
 from dataops_parsl.storage.parts import read_receipt
@@ -57,6 +59,13 @@ def test_a_first_batch_foretells_the_rest(project: Project) -> None:
     needs = Assessor(plan).assess()
     foretold = estimate(plan, needs, project.root / "output")
     assert {s.source for s in foretold.steps} == {"its parts on scratch"}
+    report = next(n for n in plan.nodes if n.id == "register_denoise.report")
+    same, _ = on_scratch(report, Extent.of(plan))
+    mpx = next(iter(Extent.of(plan).mpx.values()))
+    assert same is not None
+    assert [frames for frames, _ in same.seconds] == pytest.approx([4 * mpx] * 2), (
+        "of the film as it was then"
+    )
     took_s, wrote = 0.0, 0
     for part in in_turn(plan):
         if part in needs.todo:

@@ -47,6 +47,7 @@ def task(tmp_path: Path) -> dict[str, Any]:
         "facts": {},
         "raw": [],
         "raw_frames": [],
+        "n_frames": 3,
         "reads": {},
         "by_population": {},
         "previous": None,
