@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import shutil
+import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -21,20 +22,20 @@ CLOCK_S = 5.0
 
 def roots(config: Loaded) -> list[Finding]:
     """Whether the roots can be used, and whether their file systems do what storage relies on."""
-    paths, cluster = config.paths, config.config.site.kind == "slurm"
+    paths, elsewhere = config.paths, config.config.site.kind != "local"
     found = [_readable("data_root", paths.data_root)]
     for key, folder in (("scratch_root", paths.scratch_root), ("output_root", paths.output_root)):
         writable = _writable(key, folder)
         found.append(writable)
         if writable.ok:
-            found += _file_system(key, folder, cluster=cluster)
-    if cluster:
+            found += _file_system(key, folder, shared=elsewhere)
+    if elsewhere:
         found.append(
             Finding(
                 "shared folders",
                 True,
-                "nodes must see these three and the environment of the workers under the same paths, "
-                "which cannot be told from here: the first block will",
+                "the workers must see these three and their environment under the same paths, which cannot "
+                "be told from here: the first worker will",
             )
         )
     return found
@@ -62,8 +63,11 @@ def _writable(key: str, folder: Path) -> Finding:
     """Try it in the folder, or where it would be made."""
     try:
         place = nearest(folder)
-        with probe.workshop(place) as inside:
-            (inside / "x").write_bytes(b"x" * 4096)
+        # Has no name on Linux, so that it is gone whatever happens.
+        with tempfile.TemporaryFile(dir=place) as trial:
+            trial.write(b"x" * 4096)
+            trial.flush()
+            os.fsync(trial.fileno())
         free_gb = shutil.disk_usage(place).free / GB
     except OSError as error:
         return Finding(
@@ -83,7 +87,7 @@ def _size(gb: float) -> str:
     return f"{gb / 1000:.1f} TB" if gb >= 1000 else f"{gb:.0f} GB" if gb >= 10 else f"{gb:.1f} GB"
 
 
-def _file_system(key: str, folder: Path, *, cluster: bool) -> Iterator[Finding]:
+def _file_system(key: str, folder: Path, *, shared: bool) -> Iterator[Finding]:
     """One line of what works, one for each thing that does not or is known to go wrong."""
     subject, mount = f"{key.removesuffix('_root')} files", mounted(folder)
     kind = mount.kind if mount else "a file system"
@@ -128,7 +132,7 @@ def _file_system(key: str, folder: Path, *, cluster: bool) -> Iterator[Finding]:
         )
     yield from _clock(subject, ahead_s)
     if mount is not None:
-        yield from _known(subject, key, mount, cluster=cluster)
+        yield from _known(subject, key, mount, shared=shared)
 
 
 def _clock(subject: str, ahead_s: float) -> Iterator[Finding]:
@@ -142,13 +146,13 @@ def _clock(subject: str, ahead_s: float) -> Iterator[Finding]:
         )
 
 
-def _known(subject: str, key: str, mount: Mount, *, cluster: bool) -> Iterator[Finding]:
+def _known(subject: str, key: str, mount: Mount, *, shared: bool) -> Iterator[Finding]:
     for concern in concerns(mount):
         yield Finding(subject, True, f"{mount.kind}: {concern.what}", concern.remedy)
-    if cluster and not mount.network:
+    if shared and not mount.network:
         yield Finding(
             subject,
             True,
-            f"{mount.kind} is a file system of this host: nodes see it only if they mount it too",
-            f"set paths.{key} to a folder on the file system that the nodes share",
+            f"{mount.kind} is a file system of this host: the workers' hosts see it only if they mount it too",
+            f"set paths.{key} to a folder on the file system that they share",
         )

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 import psutil
 
 from dataops_parsl.config import Loaded
-from dataops_parsl.engine import fitness
+from dataops_parsl.engine import fitness, globus
 from dataops_parsl.engine.finding import Finding, require
 from dataops_parsl.engine.groups import Group
 from dataops_parsl.engine.places import GB, roots
@@ -29,6 +29,8 @@ def findings(config: Loaded, groups: Sequence[Group]) -> list[Finding]:
 
 def site(config: Loaded, groups: Sequence[Group]) -> list[Finding]:
     """What there is to say of the workers' place."""
+    if config.config.site.kind == "globus":
+        return globus.findings(config, groups)
     return _machine(config) if config.config.site.kind == "local" else fitness.cluster(config, groups)
 
 

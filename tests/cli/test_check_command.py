@@ -191,7 +191,7 @@ def test_what_is_known_to_go_wrong_on_a_mount_is_noted_and_a_disk_of_this_host_t
     monkeypatch.setattr(places, "mounted", lambda folder: Mount("/dev/sda1", "/", "ext4", ("rw",)))
     monkeypatch.setenv("PATH", str(asked.project.root))  # no SLURM: that is told too, and no reason to stop
     printed = asked("--site", "slurm", expect=3)
-    assert "nodes see it only if they mount it too" in rows(printed, "scratch files")[1]
+    assert "see it only if they mount it too" in rows(printed, "scratch files")[1]
     assert "only a node can tell" in row(printed, "workers' packages")
 
 
