@@ -10,6 +10,7 @@ from dataclasses import asdict
 from typing import Any
 
 from dataops_parsl import workflow
+from dataops_parsl.bundle import find_sealed
 from dataops_parsl.commands.setting import Setting, add_config_arguments, load_setting, open_dataset
 from dataops_parsl.dataset.listing import find
 from dataops_parsl.dataset.manifest import Dataset
@@ -72,7 +73,11 @@ def _cost(setting: Setting, flow: workflow.Workflow, dataset: Dataset | None) ->
         plan = Plan(flow, dataset, setting.config)
     except DataopsError as error:  # a stage cannot work as it is configured: one finding among others
         return [Finding("plan", False, error.message, error.remedy)]
-    asked = estimate(plan, Assessor(plan).assess(), setting.config.paths.output_root)
+    output_root = setting.config.paths.output_root
+    sealed = find_sealed(output_root, flow.name, plan.recipe)
+    if sealed and sealed.facts.get("verdict") == "accepted":
+        return [Finding("estimate", True, f"nothing would be computed: the result is in {sealed.root}")]
+    asked = estimate(plan, Assessor(plan).assess(), output_root)
     if not asked.steps:
         return [Finding("estimate", True, "all parts are there: nothing would be computed")]
     return [
@@ -83,13 +88,13 @@ def _cost(setting: Setting, flow: workflow.Workflow, dataset: Dataset | None) ->
 
 
 def _text(setting: Setting, flow: workflow.Workflow, found: Sequence[Finding]) -> str:
-    site, workers = setting.config.config.site, setting.config.config.workers
+    site, n = setting.config.config.site, setting.config.config.workers
     origin = setting.config.origins["site.kind"]
     failed = sum(not f.ok for f in found)
     said = f"{failed} of {len(found)} checks FAILED: {flow.name} cannot run on {site.name} yet"
     return "\n".join(
         [
-            f"site {site.name} ({origin}), workflow {flow.name}, {workers} worker{'s' * (workers != 1)}",
+            f"site {site.name} ({origin}), workflow {flow.name}, {n} worker{'s' * (n != 1)}",
             "",
             table(found),
             "",

@@ -153,6 +153,6 @@ def _known(subject: str, key: str, mount: Mount, *, shared: bool) -> Iterator[Fi
         yield Finding(
             subject,
             True,
-            f"{mount.kind} is a file system of this host: the workers' hosts see it only if they mount it too",
+            f"{mount.kind} is a file system of this host: those of the workers see it only if they mount it",
             f"set paths.{key} to a folder on the file system that they share",
         )

@@ -126,7 +126,10 @@ class History:
     @cached_property
     def runs(self) -> list[PastRun]:
         """Sealed runs of all workflows, the newest first; those that say too little are left out."""
-        folders = [p for p in self._root.iterdir() if p.is_dir()] if self._root.is_dir() else []
+        try:
+            folders = [p for p in self._root.iterdir() if p.is_dir()]
+        except OSError:  # none yet, or not to be read: the run says so when it writes there
+            return []
         found = [b for folder in folders for b in bundles(self._root, folder.name)]
         return list(_whole(sorted(found, key=lambda b: b.id, reverse=True)[:NEWEST]))
 

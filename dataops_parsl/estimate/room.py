@@ -6,12 +6,14 @@ import os
 import shutil
 from pathlib import Path
 
+import psutil
+
 from dataops_parsl.config import Loaded
 from dataops_parsl.engine.finding import Finding
 from dataops_parsl.engine.places import nearest
 from dataops_parsl.estimate.predict import Estimate
 from dataops_parsl.estimate.words import size
-from dataops_parsl.report.words import number
+from dataops_parsl.report.words import many, number
 
 TIGHT = 0.8
 """An estimate above this share of what is free is said to be tight."""
@@ -25,8 +27,11 @@ def room(config: Loaded, found: Estimate) -> list[Finding]:
     """
     paths = config.paths
     more = max(0.0, found.bytes - found.replaced_bytes)
-    scratch, output = nearest(paths.scratch_root), nearest(paths.output_root)
-    shared = os.stat(scratch).st_dev == os.stat(output).st_dev
+    try:
+        scratch, output = nearest(paths.scratch_root), nearest(paths.output_root)
+        shared = os.stat(scratch).st_dev == os.stat(output).st_dev
+    except OSError:  # that the roots cannot be used is told where they are tried
+        return []
     return [
         _space("scratch_root", paths.scratch_root, scratch, more, found.largest_bytes, found.files),
         _space(
@@ -61,6 +66,18 @@ def memory(config: Loaded, found: Estimate) -> list[Finding]:
                     "and go again with twice their share",
                 )
             )
+    largest, workers = max(stages.values(), default=0.0), sum(found.workers.values())
+    there = psutil.virtual_memory().total
+    if config.config.site.kind == "local" and workers * largest * _MB > there:
+        out.append(
+            Finding(
+                "memory",
+                True,
+                f"{many(workers, 'worker')} would take up to {size(largest * _MB)} each, this machine has "
+                f"{size(there)}",
+                f"take fewer: --workers {max(1, int(there / (largest * _MB)))}",
+            )
+        )
     return out
 
 

@@ -7,6 +7,7 @@ import re
 import subprocess
 from collections.abc import Iterator, Sequence
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
@@ -14,6 +15,7 @@ from dataops_parsl import cli
 from dataops_parsl.commands import check
 from dataops_parsl.engine import places
 from dataops_parsl.engine.finding import Finding
+from dataops_parsl.estimate import room
 from dataops_parsl.stage import Requirement
 from dataops_parsl.stages.cellpose import Cellpose
 from dataops_parsl.storage.mounts import Mount
@@ -145,9 +147,9 @@ def test_a_disk_that_cannot_be_written_is_named_with_its_key(asked: Asked, mount
 def test_a_disk_that_takes_no_single_part_is_refused_by_check_and_by_run(asked: Asked, mounted: Path) -> None:
     scratch = ("--set", f"paths.scratch_root={mounted}")
     printed = asked(*scratch, expect=3)
-    room = row(printed, "room in scratch_root")
-    assert room.startswith("FAILED")
-    assert "not even one part of" in room
+    line = row(printed, "room in scratch_root")
+    assert line.startswith("FAILED")
+    assert "not even one part of" in line
     assert "this is memory" in rows(printed, "scratch files")[1]
     code = cli.main(["run", *scratch, "--project", str(asked.project.root)])
     captured = asked.capsys.readouterr()
@@ -158,18 +160,18 @@ def test_a_disk_that_takes_no_single_part_is_refused_by_check_and_by_run(asked: 
 
 @pytest.mark.parametrize("mounted", ["size=3m,nr_inodes=40"], indirect=True)
 def test_a_disk_that_would_run_full_is_a_note_since_estimates_are_coarse(asked: Asked, mounted: Path) -> None:
-    room = row(asked("--set", f"paths.scratch_root={mounted}"), "room in scratch_root")
-    assert room.startswith("note")
-    assert "it would run full" in room
-    assert "--frames 20" in room
+    line = row(asked("--set", f"paths.scratch_root={mounted}"), "room in scratch_root")
+    assert line.startswith("note")
+    assert "it would run full" in line
+    assert "--frames 20" in line
 
 
 @pytest.mark.parametrize("mounted", ["size=200m,nr_inodes=40"], indirect=True)
 def test_a_disk_without_room_for_so_many_files_is_a_note(asked: Asked, mounted: Path) -> None:
-    room = row(asked("--set", f"paths.scratch_root={mounted}"), "room in scratch_root")
-    assert room.startswith("note")
-    assert re.search(r"about \d+ files would be written, 3\d are free", room)
-    assert "batch_frames" in room
+    line = row(asked("--set", f"paths.scratch_root={mounted}"), "room in scratch_root")
+    assert line.startswith("note")
+    assert re.search(r"about \d+ files would be written, 3\d are free", line)
+    assert "batch_frames" in line
 
 
 def test_more_memory_than_a_workers_share_is_a_note_with_the_key(asked: Asked) -> None:
@@ -178,6 +180,17 @@ def test_more_memory_than_a_workers_share_is_a_note_with_the_key(asked: Asked) -
     assert memory.startswith("note")
     assert "a task of contact would take about" in memory
     assert "set resources.contact.mem_gb to 1" in memory
+
+
+def test_more_memory_than_this_machine_has_is_a_note_with_fewer_workers(
+    asked: Asked, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    little = SimpleNamespace(total=300 * 2**20)
+    monkeypatch.setattr(room.psutil, "virtual_memory", lambda: little)
+    memory = row(asked("--workers", "2"), "memory")
+    assert memory.startswith("note")
+    assert "this machine has 315 MB" in memory
+    assert "→ take fewer: --workers 1" in memory
 
 
 def test_what_is_known_to_go_wrong_on_a_mount_is_noted_and_a_disk_of_this_host_too_on_a_cluster(
@@ -191,7 +204,7 @@ def test_what_is_known_to_go_wrong_on_a_mount_is_noted_and_a_disk_of_this_host_t
     monkeypatch.setattr(places, "mounted", lambda folder: Mount("/dev/sda1", "/", "ext4", ("rw",)))
     monkeypatch.setenv("PATH", str(asked.project.root))  # no SLURM: that is told too, and no reason to stop
     printed = asked("--site", "slurm", expect=3)
-    assert "see it only if they mount it too" in rows(printed, "scratch files")[1]
+    assert "see it only if they mount it" in rows(printed, "scratch files")[1]
     assert "only a node can tell" in row(printed, "workers' packages")
 
 
