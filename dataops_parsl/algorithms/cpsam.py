@@ -3,8 +3,8 @@
 `CellposeModel` loads the net; what `CellposeModel.eval` does one image after the other is taken apart here:
 tiles are cut (`tiled`), computed by the net, tiles of several images together (`Model.flows`), and made into
 labels (`Model.labels`). So the three can be done at once for different images, and no batch of the GPU is
-half empty. The functions of cellpose that this rests on belong to its modules `transforms` and `dynamics`, of the
-version `SUPPORTED`; a test compares with `eval`, label by label.
+half empty. The functions of cellpose that this rests on belong to its modules `transforms` and
+`dynamics`, of the version `SUPPORTED`; a test compares with `eval`, label by label.
 
 Imports torch and cellpose late: `cellpose` is an extra.
 """
@@ -106,6 +106,11 @@ def expected_shapes() -> dict[str, tuple[int, ...]]:
     net = importlib.import_module("cellpose.vit").CPSAM
     with torch.device("meta"):
         return {name: tuple(tensor.shape) for name, tensor in net().state_dict().items()}
+
+
+def url(model: str) -> str:
+    """Where cellpose's authors publish weights of this name."""
+    return f"{_modules()._MODEL_URL}{model}"
 
 
 def look_inside(weights: Weights) -> None:
