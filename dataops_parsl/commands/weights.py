@@ -128,7 +128,8 @@ def _download(url: str, target: Path, model: str) -> tuple[int, _Sha256]:
             expected = int(answer.headers.get("Content-Length") or 0)
             size, sha256 = _copied(answer, file, expected, sys.stderr.isatty())
     except (urllib.error.URLError, http.client.HTTPException, TimeoutError, ConnectionError) as error:
-        raise _no_network(url, model, str(getattr(error, "reason", "") or error)) from error
+        code = f"HTTP {error.code}, " if isinstance(error, urllib.error.HTTPError) else ""
+        raise _no_network(url, model, f"{code}{getattr(error, 'reason', '') or error}") from error
     if expected and size != expected:
         raise _no_network(url, model, f"the connection ended after {size} of {expected} bytes")
     return size, sha256

@@ -115,7 +115,7 @@ class _Line:
                     yield frame, item, result
                 yield from self._unread()
                 if self._taken:
-                    raise RuntimeError(f"{len(self._taken)} frames were taken and nothing given for them")
+                    raise ValueError(f"nothing was given for {len(self._taken)} of the frames")
                 whole = True
             except self._passed:
                 raise
@@ -131,7 +131,8 @@ class _Line:
                 yield frame, None, item
                 continue
             try:
-                (result,) = compute(iter([item]))
+                results = list(compute(iter([item])))
+                result = results[0] if results else ValueError("nothing was given for the frame")
             except self._passed:
                 raise
             except Exception as error:

@@ -56,7 +56,8 @@ class Attempt:
         told = self._told
         if event == "used":
             told["device"] = facts["device"]
-            told["gpu_mem_mb"] = max(facts.get("gpu_mem_mb", 0), told.get("gpu_mem_mb", 0)) or None
+            if "gpu_mem_mb" in facts:
+                told["gpu_mem_mb"] = max(facts["gpu_mem_mb"], told.get("gpu_mem_mb", 0.0))
             return
         self._log.write(event, **facts)
         if event == "loaded":

@@ -1,7 +1,7 @@
 """Memory of a worker that segments many frames with cpsam: ``python -m tests.bench.cpsam_memory [FRAMES]``.
 
-The real net with weights of a known answer, on the CPU or, with ``--device gpu``, on a card; one process, batch
-after batch of one population, as a worker computes them.
+The real net with weights of a known answer, on the CPU or, with ``--device gpu``, on a card; one process,
+batch after batch of one population, as a worker computes them.
 """
 
 from __future__ import annotations
@@ -57,9 +57,10 @@ def measure(root: Path, n_frames: int, device: str) -> None:
             continue
         done += len(part.frames)
         seen.append(psutil.Process().memory_info().rss / 2**20)
+        gpu = outcome.get("gpu_mem_mb") or 0
+        took_s = time.monotonic() - started
         print(
-            f"{done:>6}  {seen[-1]:>7.0f}  {outcome['max_rss_mb']:>8.0f}  {outcome.get('gpu_mem_mb') or 0:>7.0f}"
-            f"  {time.monotonic() - started:.1f}",
+            f"{done:>6}  {seen[-1]:>7.0f}  {outcome['max_rss_mb']:>8.0f}  {gpu:>7.0f}  {took_s:.1f}",
             flush=True,
         )
     if len(seen) > 2:

@@ -24,13 +24,15 @@ _FIRST, _SECOND = 20.0, 200.0
 """Constants that outweigh the image in the two layer norms: so these divide by about the same everywhere."""
 
 
-def write(path: Path, *, probability_px: float = 2.0, flow_px: float = 4.0) -> Path:
+def write(path: Path, *, probability_px: float = 2.0, flow_px: float = 4.0, dense: bool = False) -> Path:
     """Write the checkpoint.
 
     Parameters
     ----------
     probability_px, flow_px : float
         Standard deviations of the Gaussians, px of the image as the net sees it. Others give other bytes.
+    dense : bool
+        Random numbers where they cancel, so that memory and file have the published size, 1.2 GB.
 
     Returns
     -------
@@ -42,6 +44,8 @@ def write(path: Path, *, probability_px: float = 2.0, flow_px: float = 4.0) -> P
     state = _empty()
     with torch.no_grad():
         _fill(state, probability_px, flow_px)
+        if dense:
+            _make_dense(state)
     path.parent.mkdir(parents=True, exist_ok=True)
     torch.save(state, path)
     return path
@@ -61,6 +65,19 @@ def _empty() -> dict[str, Any]:
     state["W2"] = torch.eye(3 * _SHARE).reshape(3 * _SHARE, 3, PATCH, PATCH)
     state["diam_labels"] = state["diam_mean"] = torch.tensor([30.0])
     return state
+
+
+def _make_dense(state: dict[str, Any]) -> None:
+    """Numbers that take part in the computation, and are then multiplied by the zeros of the last layers."""
+    import torch
+
+    generator = torch.Generator().manual_seed(0)
+    for name, tensor in state.items():
+        inner = name.endswith(("attn.qkv.weight", "mlp.lin1.weight", "rel_pos_h", "rel_pos_w"))
+        if inner:
+            state[name] = 0.02 * torch.randn(tensor.shape, generator=generator)
+        else:
+            state[name] = tensor.contiguous().clone()
 
 
 def _fill(state: dict[str, Any], probability_px: float, flow_px: float) -> None:
