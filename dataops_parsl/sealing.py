@@ -81,7 +81,8 @@ def made_by(plan: Plan) -> list[dict[str, Any]]:
     Returns
     -------
     list of dict
-        ``versions`` as `worker_versions`, empty where a receipt says none; number of ``parts``; ``steps``.
+        ``versions`` as `worker_versions`, empty where a receipt says none; number of ``parts``; ``steps``;
+        where a model computed also ``devices``: the device with its libraries → number of parts.
     """
     found: dict[str, dict[str, Any]] = {}
     for node in plan.nodes:
@@ -91,6 +92,9 @@ def made_by(plan: Plan) -> list[dict[str, Any]]:
             versions = receipt.figures.get("versions", {})
             made = found.setdefault(fingerprint(versions), {"versions": versions, "parts": 0, "steps": []})
             made["parts"] += 1
+            if device := receipt.figures.get("device"):
+                devices = made.setdefault("devices", {})
+                devices[device] = devices.get(device, 0) + 1
             if node.id not in made["steps"]:
                 made["steps"].append(node.id)
     return sorted(found.values(), key=lambda made: -made["parts"])

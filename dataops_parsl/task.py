@@ -161,7 +161,7 @@ class _Shell:
 
     def _hear(self, event: str, **facts: Any) -> None:
         if event == "used":
-            self.receipt.figures["device"] = facts["device"]
+            self.receipt.figures["device"] = ", ".join([facts["device"], *facts.get("libraries", ())])
 
     def _course(self) -> Receipt:
         started = time.time()

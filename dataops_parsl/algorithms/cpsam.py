@@ -250,6 +250,8 @@ class Model:
                 use_bfloat16=precision == "bf16",
                 device=torch.device("cuda", torch.cuda.current_device()) if device == "gpu" else None,
             )
+        # As it is by default, but said: else torch warns at the first image.
+        torch.sparse.check_sparse_tensor_invariants.disable()
         self._torch, self._tell = torch, tell
         self.device = self._model.device
         wanted = "cuda" if device == "gpu" else "cpu"
@@ -459,8 +461,9 @@ class Model:
             self._torch.cuda.reset_peak_memory_stats(self.device)
 
     def used(self) -> dict[str, Any]:
-        """``device``, and on a GPU ``gpu_mem_mb``: the largest memory since `begin`, MiB."""
-        used: dict[str, Any] = {"device": self.device_name}
+        """``device, libraries``, and on a GPU ``gpu_mem_mb``: the largest memory since `begin`, MiB."""
+        libraries = [f"cellpose {installed()}", f"torch {self._torch.__version__}"]
+        used: dict[str, Any] = {"device": self.device_name, "libraries": libraries}
         if self.on_gpu:
             used["gpu_mem_mb"] = round(self._torch.cuda.max_memory_allocated(self.device) / 2**20, 1)
         return used

@@ -58,6 +58,11 @@ def test_a_whole_run_finds_what_was_planted_and_loads_the_model_once_a_worker(
     assert identity["cellpose"] == "4.2"
     assert facts["identities"]["cellpose.limits[target]"] == {}
     assert facts["worker_gpus"] == ["cpu"]
+    (made,) = facts["made_by"]
+    ((device, parts),) = made["devices"].items()
+    assert parts == len(segmented)
+    assert device.startswith("cpu, cellpose 4.2")
+    assert ", torch " in device
     # Where the weights lie and how much is computed at once is in no key: nothing is computed again.
     where = f"stages.cellpose.cpsam_model={known_weights}"
     output = known_project.run("run", "--set", where, "--set", "stages.cellpose.tiles_at_once=4")
