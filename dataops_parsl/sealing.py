@@ -35,7 +35,7 @@ def describe(plan: Plan) -> dict[str, Any]:
         "differing": differing(config),
         "keys": {node.id: node.key for node in plan.nodes},
         # What the stages name beyond parameters, such as sha256 of weights; of each population its own.
-        "identities": {node.id: dict(node.stage.identity()) for node in plan.nodes},
+        "identities": {node.id: dict(node.stage.identity(node.step.name)) for node in plan.nodes},
         "resources": {n: config.resources(n).model_dump(mode="json") for n in plan.workflow.nodes},
         # What each worker really asks for: not a card on one machine, nor for a stage that uses none.
         "executor_gres": {g.label: g.gres for g in groups(config, [node.stage for node in plan.nodes])},
@@ -83,7 +83,8 @@ def made_by(plan: Plan) -> list[dict[str, Any]]:
     Returns
     -------
     list of dict
-        ``versions`` as `worker_versions`, empty where a receipt says none; number of ``parts``; ``steps``.
+        ``versions`` as `worker_versions`, empty where a receipt says none; number of ``parts``; ``steps``;
+        where a model computed also ``devices``: the device with its libraries → number of parts.
     """
     found: dict[str, dict[str, Any]] = {}
     for node in plan.nodes:
@@ -93,6 +94,9 @@ def made_by(plan: Plan) -> list[dict[str, Any]]:
             versions = receipt.figures.get("versions", {})
             made = found.setdefault(fingerprint(versions), {"versions": versions, "parts": 0, "steps": []})
             made["parts"] += 1
+            if device := receipt.figures.get("device"):
+                devices = made.setdefault("devices", {})
+                devices[device] = devices.get(device, 0) + 1
             if node.id not in made["steps"]:
                 made["steps"].append(node.id)
     return sorted(found.values(), key=lambda made: -made["parts"])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 import os
 import shutil
 import signal
@@ -52,6 +53,17 @@ def small_films(tmp_path_factory: pytest.TempPathFactory) -> Path:
     (folder / "dataset.toml").write_text(text)
     (folder / "plate.csv").write_text(PLATE)
     return folder
+
+
+@pytest.fixture(scope="session")
+def known_weights(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A real checkpoint of cpsam whose answer is known; needs torch and cellpose, the extra `backends`."""
+    for module in ("torch", "cellpose"):
+        if importlib.util.find_spec(module) is None:
+            pytest.skip(f"{module} is not installed: pip install -e '.[dev,backends]'")
+    from tests.stages import known_answer
+
+    return known_answer.write(tmp_path_factory.mktemp("weights") / "known.pth")
 
 
 @pytest.fixture
