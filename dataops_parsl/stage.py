@@ -40,9 +40,11 @@ repeated per population gets a mapping population → input from one that is.
 
 from __future__ import annotations
 
+import contextlib
 import inspect
 import types
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextvars import ContextVar
 from dataclasses import dataclass, field
 from typing import Any, ClassVar, Literal, Protocol, TypeVar, cast
 
@@ -155,6 +157,34 @@ def step(
     return mark
 
 
+_notes: ContextVar[dict[str, Any] | None] = ContextVar("notes", default=None)
+
+
+def note(name: str, value: Any) -> None:
+    """Have a fact on how a part is computed written into its receipt, such as a program's own version.
+
+    It is in no key, and nothing depends on it. Outside of a task, as in a notebook, it is dropped.
+
+    Parameters
+    ----------
+    name : str
+    value : JSON-like
+    """
+    if (notes := _notes.get()) is not None:
+        notes[name] = value
+
+
+@contextlib.contextmanager
+def noting() -> Iterator[dict[str, Any]]:
+    """Collect what is noted meanwhile."""
+    notes: dict[str, Any] = {}
+    token = _notes.set(notes)
+    try:
+        yield notes
+    finally:
+        _notes.reset(token)
+
+
 class _Restricted:
     """A stage seen by a step: a parameter that it did not declare raises, as it is not in its key."""
 
@@ -222,6 +252,25 @@ class Stage(BaseModel):
     def identity(self) -> Mapping[str, str]:
         """What identifies the arithmetic beyond parameters: library versions, hashes of weights."""
         return {}
+
+    def prepare(self, step: str, mem_gb: float) -> None:
+        """Get this worker ready for one of the steps: start a program, load a model; called before each task.
+
+        Here alone may be read what is in no key, such as where a program lies. What is kept for the next task,
+        a module keeps.
+
+        Parameters
+        ----------
+        step : str
+            Name of the step.
+        mem_gb : float
+            Memory that this worker may use, GB (2**30 bytes).
+
+        Raises
+        ------
+        PlaceError
+            When this worker is not fit.
+        """
 
     def check(self, film: Film) -> None:
         """Raise a `DataopsError` when this stage, as it is configured, cannot work.

@@ -20,7 +20,7 @@ from dataops_parsl.dataset.manifest import Dataset
 from dataops_parsl.errors import DataopsError, DatasetError, InputMissingError, PlaceError
 from dataops_parsl.film import Film
 from dataops_parsl.provenance import worker_versions
-from dataops_parsl.stage import PER_FRAME, Pixels, Stage, Step
+from dataops_parsl.stage import PER_FRAME, Pixels, Stage, Step, noting
 from dataops_parsl.storage.atomic import place_errors
 from dataops_parsl.storage.parts import (
     PartPlace,
@@ -135,12 +135,15 @@ class _Shell:
 
     def run(self) -> Receipt:
         try:
-            return self._course()
+            with noting() as notes:
+                share = (self.task.get("terms") or {}).get("mem_gb") or self.task["mem_gb"]
+                self.stage.prepare(self.step.name, share)
+                return self._course(notes)
         finally:
             if self.step.scope not in PER_FRAME:
                 give_back()
 
-    def _course(self) -> Receipt:
+    def _course(self, notes: Mapping[str, Any]) -> Receipt:
         started = time.time()
         inputs = {port: self._open(port) for port in self.step.ports}
         self._inherit()
@@ -159,6 +162,7 @@ class _Shell:
             "host": os.uname().nodename,
             # A later run with other libraries takes this part as it is, and must not call it its own.
             "versions": worker_versions(),
+            **({"notes": dict(notes)} if notes else {}),
         }
         publish_receipt(self.place, self.receipt)
         return self.receipt

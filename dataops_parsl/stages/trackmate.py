@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
-import importlib.util
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, ClassVar, Literal
 
 import numpy as np
 from numpy.typing import NDArray
 from pydantic import Field
 
-from dataops_parsl.algorithms import gaps, lap, lineage
-from dataops_parsl.errors import ConfigError, MissingExtraError
+from dataops_parsl.algorithms import edge_kinds, fiji, gaps, lap, lineage
+from dataops_parsl.errors import ConfigError, DataopsError, PlaceError
 from dataops_parsl.film import Film
-from dataops_parsl.stage import Stage, step
+from dataops_parsl.stage import Stage, note, step
+from dataops_parsl.stages import fiji_place
 from dataops_parsl.tables import Column, Reference, Rows, Schema
 
 _TRACK_KEY = (
@@ -77,6 +81,22 @@ LINEAGES = Schema(
 )
 
 
+class TrackmateError(DataopsError):
+    """TrackMate itself failed on a film: its part is failed, and named."""
+
+    exit_code = 4
+
+
+@dataclass(frozen=True)
+class _Edges:
+    """Edges between rows of objects, the earlier one first."""
+
+    source: NDArray[np.int64]
+    target: NDArray[np.int64]
+    kind: NDArray[np.object_]
+    cost: NDArray[np.float64]
+
+
 class Trackmate(Stage):
     """Track one population."""
 
@@ -85,7 +105,7 @@ class Trackmate(Stage):
 
     backend: Literal["lap", "labels", "fiji"] = "lap"
     """lap: TrackMate's LAP tracker, restated in Python. labels: tracks given with the masks, an object having
-    the same label in all its frames. fiji: TrackMate itself, not in this version."""
+    the same label in all its frames. fiji: TrackMate itself, in Java; see docs/fiji.md."""
 
     linking_max_distance_um: float | None = Field(None, gt=0)
     """Farthest step between frames. Not set: 1.0 times the population's diameter."""
@@ -106,6 +126,16 @@ class Trackmate(Stage):
     merging: bool = False
     """TrackMate's track merging; refused, since two cells never become one."""
 
+    fiji_dir: str = Field("", pattern=r"^$|^[/~]")
+    """For backend fiji: Fiji's folder, as an absolute path that all nodes see; used without a network."""
+
+    maven: str = Field("", pattern=r"^$|^[\w.-]+:[\w.-]+:\d[\w.-]*$", examples=["sc.fiji:TrackMate:7.14.0"])
+    """For backend fiji, instead of fiji_dir: Maven coordinates of TrackMate with its version, fetched over the
+    network by the workers."""
+
+    java_home: str = Field("", pattern=r"^$|^[/~]")
+    """For backend fiji: the Java to use. Empty: JAVA_HOME, else Fiji's own, else that of the PATH."""
+
     def check(self, film: Film) -> None:
         """Refuse merging, a backend that is not here, and given tracks where no masks are given."""
         if self.merging:
@@ -122,14 +152,44 @@ class Trackmate(Stage):
                 "stages.cellpose.backend = 'labels' too, or use the backend 'lap'",
             )
         if self.backend == "fiji":
-            if importlib.util.find_spec("imagej") is None:
-                raise MissingExtraError(
-                    "stages.trackmate.backend = 'fiji' needs the extra 'fiji'",
-                    "pip install 'dataops_parsl[fiji]', or use the backend 'lap'",
-                )
-            raise ConfigError(
-                "stages.trackmate.backend = 'fiji' is not in this version", "use the backend 'lap'"
+            fiji_place.check_extra()
+            self._java()
+
+    def _trackmate(self) -> fiji_place.TrackMate:
+        return fiji_place.find_trackmate(self.fiji_dir, self.maven)
+
+    def _java(self) -> fiji_place.Java:
+        """The Java to use, which is new enough for the TrackMate."""
+        trackmate, java = self._trackmate(), fiji_place.find_java(self.java_home, self.fiji_dir)
+        fiji_place.check_java(java, trackmate)
+        return java
+
+    def identity(self) -> Mapping[str, str]:
+        """For backend fiji TrackMate's version: where it lies does not matter."""
+        return {"trackmate": self._trackmate().version} if self.backend == "fiji" else {}
+
+    def prepare(self, step: str, mem_gb: float) -> None:
+        """For backend fiji: start this worker's JVM, if it has none yet."""
+        if self.backend != "fiji" or step != "close":
+            return
+        fiji_place.check_extra()
+        trackmate, java = self._trackmate(), self._java()
+        source = str(Path(self.fiji_dir).expanduser()) if self.fiji_dir else ("net.imagej:imagej", self.maven)
+        try:
+            jvm = fiji.start(source, java.home, fiji_place.heap_mb(mem_gb))
+        except fiji.FijiError as error:
+            raise PlaceError(
+                f"the JVM with TrackMate from {trackmate.place} did not start: {error}",
+                "see that Java and Fiji start there: docs/fiji.md",
+            ) from error
+        if jvm.trackmate != trackmate.version:
+            raise PlaceError(
+                f"{trackmate.place} is TrackMate {trackmate.version} by its name, but the JVM loaded "
+                f"{jvm.trackmate or 'one without a version'} from {jvm.jar}",
+                "two versions lie in that Fiji, or the jar was renamed: take Fiji anew",
             )
+        note("trackmate", {"version": jvm.trackmate, "java": jvm.java})
+        note("jvm", {"pid": os.getpid(), "start_s": jvm.start_s, "heap_mb": jvm.heap_mb, "jar": jvm.jar})
 
     def frame_and_before(self, frame: int) -> list[int]:
         """A frame is linked to the one before it."""
@@ -145,7 +205,9 @@ class Trackmate(Stage):
     def link(self, film: Film, frame: int, objects: Rows) -> dict[str, Any]:
         """Links from the frame before to this one: a frame pair stands on its own."""
         before, here = objects.at(frame - 1), objects.at(frame)
-        if self.backend == "labels":
+        if self.backend == "fiji":  # links all frames at once, when it closes gaps
+            source, target, cost = (np.empty(0, kind) for kind in (np.int64, np.int64, np.float64))
+        elif self.backend == "labels":
             _, source, target = np.intersect1d(before["label"], here["label"], return_indices=True)
             cost = np.full(len(source), np.nan)
         else:
@@ -158,6 +220,43 @@ class Trackmate(Stage):
             "target_label": here["label"][target],
             "cost": cost,
         }
+
+    def _by_fiji(self, film: Film, objects: Rows) -> _Edges:
+        """TrackMate's own edges, in the film's drift-corrected µm."""
+        diameter = film.population.diameter_um
+        settings = fiji.tracker_settings(
+            linking_max_distance=self.linking_max_distance_um or diameter,
+            gap_closing_max_distance=self.gap_closing_max_distance_um or 1.5 * diameter,
+            max_frame_gap=self.max_frame_gap,
+            splitting=self.splitting,
+            splitting_max_distance=self.splitting_max_distance_um or diameter,
+        )
+        try:
+            made = fiji.track(film.frames, objects["frame"], _yx(objects), diameter / 2, settings)
+        except fiji.FijiError as error:
+            raise TrackmateError(
+                f"TrackMate failed on {film.position_id}, {film.population_name}: {error}",
+                "when Java's heap was too small: resources.trackmate.mem_gb sizes it"
+                if "OutOfMemoryError" in str(error)
+                else "",
+            ) from error
+        note("trackmate_settings", made.settings)
+        kind = edge_kinds.kinds(objects["frame"], made.source_row, made.target_row, made.cost)
+        return _Edges(made.source_row, made.target_row, kind, made.cost)
+
+    def _by_gaps(self, film: Film, objects: Rows, links: Rows) -> _Edges:
+        """The links that are there, and those over gaps."""
+        source, target = (
+            lineage.rows_of(objects["frame"], objects["label"], links[f"{end}_frame"], links[f"{end}_label"])
+            for end in ("source", "target")
+        )
+        closing = self._closing(film, objects, source, target)
+        return _Edges(
+            np.concatenate([source, closing.source_row]),
+            np.concatenate([target, closing.target_row]),
+            np.concatenate([np.full(len(source), "link", object), closing.kind.astype(object)]),
+            np.concatenate([links["cost"], closing.cost]),
+        )
 
     def _closing(
         self, film: Film, objects: Rows, source: NDArray[np.int64], target: NDArray[np.int64]
@@ -182,19 +281,23 @@ class Trackmate(Stage):
         gives={"edges": EDGES, "members": MEMBERS, "lineages": LINEAGES},
         facts=("populations",),
         columns={"objects": ("frame", "label", "y_um", "x_um")},
+        parameters=(
+            "backend",
+            "linking_max_distance_um",
+            "gap_closing_max_distance_um",
+            "max_frame_gap",
+            "splitting",
+            "splitting_max_distance_um",
+            "merging",
+        ),
     )
     def close(self, film: Film, objects: Rows, links: Rows) -> dict[str, Any]:
         """Close gaps over the whole film, then number tracks and lineages."""
         frame, label = objects["frame"], objects["label"]
-        source, target = (
-            lineage.rows_of(frame, label, links[f"{end}_frame"], links[f"{end}_label"])
-            for end in ("source", "target")
-        )
-        closing = self._closing(film, objects, source, target)
-        ends = np.concatenate([source, closing.source_row]), np.concatenate([target, closing.target_row])
+        edges = self._by_fiji(film, objects) if self.backend == "fiji" else self._by_gaps(film, objects, links)
+        ends = edges.source, edges.target
         tree = lineage.build(frame, label, *ends)
         key = {"position_id": film.position_id, "population": film.population_name}
-        kind = np.concatenate([np.full(len(source), "link", object), closing.kind.astype(object)])
         order = np.lexsort((label[ends[1]], frame[ends[1]], label[ends[0]], frame[ends[0]]))
         return {
             "edges": {
@@ -203,8 +306,8 @@ class Trackmate(Stage):
                 "source_label": label[ends[0]][order],
                 "target_frame": frame[ends[1]][order],
                 "target_label": label[ends[1]][order],
-                "kind": kind[order],
-                "cost": np.concatenate([links["cost"], closing.cost])[order],
+                "kind": edges.kind[order],
+                "cost": edges.cost[order],
             },
             "members": {
                 **_constant(key, len(frame)),
