@@ -43,7 +43,7 @@ from __future__ import annotations
 import contextlib
 import inspect
 import types
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextvars import ContextVar
 from dataclasses import dataclass, field
 from typing import Any, ClassVar, Literal, Protocol, TypeVar, cast
@@ -94,6 +94,28 @@ class Pixels:
     def labelled(self) -> bool:
         """Whether they are label images: uint32, 0 is background."""
         return self.dtype == "uint32" and not self.per_channel
+
+
+@dataclass(frozen=True)
+class Requirement:
+    """One thing that a stage, as it is configured, needs of the place beside what this package installs.
+
+    Parameters
+    ----------
+    subject : str
+        What is needed, in a word or two: ``weights``, ``Java``.
+    ok : bool
+        Whether it is there and of use. With a remedy it is a note: it works, but could be better.
+    found : str
+        What is there: version, path, size.
+    remedy : str
+        What to do about it: a command or a key.
+    """
+
+    subject: str
+    ok: bool
+    found: str
+    remedy: str = ""
 
 
 @dataclass(frozen=True)
@@ -252,6 +274,15 @@ class Stage(BaseModel):
     def identity(self) -> Mapping[str, str]:
         """What identifies the arithmetic beyond parameters: library versions, hashes of weights."""
         return {}
+
+    def requirements(self) -> Sequence[Requirement]:
+        """What it needs of the place: weights, a JVM, packages of an extra.
+
+        Asked by ``check`` for each stage and population as it is configured, on the driver's host. It
+        answers in seconds, downloads nothing, and imports nothing heavy where looking suffices
+        (`importlib.util.find_spec`, a file's size). An exception becomes a failed finding.
+        """
+        return ()
 
     def prepare(self, step: str, mem_gb: float) -> None:
         """Get this worker ready for one of the steps: start a program, load a model; called before each task.

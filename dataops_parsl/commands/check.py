@@ -13,6 +13,7 @@ from dataops_parsl.dataset.listing import find
 from dataops_parsl.engine.finding import Finding
 from dataops_parsl.engine.groups import groups
 from dataops_parsl.engine.preflight import findings
+from dataops_parsl.engine.requirements import requirements
 from dataops_parsl.errors import DatasetError, PlaceError
 from dataops_parsl.stage import Stage
 
@@ -42,7 +43,8 @@ def execute(args: argparse.Namespace) -> int:
     site, workers = config.config.site, config.config.workers
     many = f"{workers} worker{'s' * (workers != 1)}"
     print(f"site {site.name} ({config.origins['site.kind']}), workflow {flow.name}, {many}\n", flush=True)
-    found = [dataset, *findings(config, groups(config, stages(setting, flow)))]
+    used = stages(setting, flow)
+    found = [dataset, *findings(config, groups(config, [stage for _, stage in used])), *requirements(used)]
     print(table(found))
     failed = sum(not f.ok for f in found)
     if failed:
@@ -52,14 +54,14 @@ def execute(args: argparse.Namespace) -> int:
     return 0
 
 
-def stages(setting: Setting, flow: workflow.Workflow) -> list[Stage]:
-    """The stages of a workflow as they are configured, for each population where they differ."""
+def stages(setting: Setting, flow: workflow.Workflow) -> list[tuple[str, Stage]]:
+    """The stages of a workflow as they are configured, each with its population or ``""``."""
     config = setting.config
-    found: list[Stage] = []
+    found: list[tuple[str, Stage]] = []
     for node in flow.nodes.values():
         # Without a dataset no population is known: then a stage is taken as it is for all.
         populations = list(config.config.populations) if node.each else []
-        found += [config.stage(node.stage, p) for p in populations] or [config.stage(node.stage)]
+        found += [(p, config.stage(node.stage, p)) for p in populations] or [("", config.stage(node.stage))]
     return found
 
 
