@@ -97,7 +97,7 @@ def made_by(plan: Plan) -> list[dict[str, Any]]:
 
 
 def noted(plan: Plan) -> dict[str, dict[str, list[Any]]]:
-    """What the steps noted of how they computed, such as a program's own version and the settings it was given.
+    """What the steps noted of how they computed, such as a program's own version and its settings.
 
     Returns
     -------

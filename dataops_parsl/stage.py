@@ -287,8 +287,8 @@ class Stage(BaseModel):
     def prepare(self, step: str, mem_gb: float) -> None:
         """Get this worker ready for one of the steps: start a program, load a model; called before each task.
 
-        Here alone may be read what is in no key, such as where a program lies. What is kept for the next task,
-        a module keeps.
+        Here alone may be read what is in no key, such as where a program lies. What is kept for the next
+        task, a module keeps.
 
         Parameters
         ----------

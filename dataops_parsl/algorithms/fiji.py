@@ -7,6 +7,8 @@ refuses those.
 
 from __future__ import annotations
 
+import atexit
+import contextlib
 import importlib
 import os
 import time
@@ -83,7 +85,7 @@ def start(source: str | Sequence[str], java_home: str, heap_mb: int) -> Jvm:
     Parameters
     ----------
     source : str or sequence of str
-        Folder of a Fiji, which is used without a network; or Maven coordinates, fetched where they are not yet.
+        Folder of a Fiji, which is used without a network; or Maven coordinates, fetched over one.
     java_home : str
         The Java to use; it is never downloaded.
     heap_mb : int
@@ -111,9 +113,7 @@ def start(source: str | Sequence[str], java_home: str, heap_mb: int) -> Jvm:
         # Importing imagej asks Maven for imglib2-imglyb; Fiji's folder has to hold it instead.
         scyjava.config.endpoints.clear()
     # Its share of a node: threads and garbage collectors otherwise take all cores. -Xrs leaves signals alone.
-    scyjava.config.add_options(
-        [f"-Xmx{heap_mb}m", "-Xrs", "-XX:+UseSerialGC", "-XX:ActiveProcessorCount=1"]
-    )
+    scyjava.config.add_options([f"-Xmx{heap_mb}m", "-Xrs", "-XX:+UseSerialGC", "-XX:ActiveProcessorCount=1"])
     try:
         imagej.init(source if isinstance(source, str) else list(source), mode="headless")
         trackmate = jpype.JClass(f"{_TRACKMATE}.TrackMate")
@@ -122,10 +122,24 @@ def start(source: str | Sequence[str], java_home: str, heap_mb: int) -> Jvm:
         java = str(jpype.JClass("java.lang.System").getProperty("java.version"))
     except Exception as error:  # Java's exceptions are Python's; pyimagej raises any
         raise FijiError(f"{type(error).__name__}: {error}") from error
-    # Threads that ImageJ leaves behind would keep the process from ending.
-    jpype.config.destroy_jvm = False
+    _end_with_the_process(jpype)
     _jvm = Jvm(source, version, java, str(place.getPath()), heap_mb, round(time.monotonic() - began, 3))
     return _jvm
+
+
+def _end_with_the_process(jpype: Any) -> None:
+    """Let the JVM end when this process does, without waiting for threads that ImageJ leaves behind.
+
+    JPype's own thread, which frees Python's objects, is stopped before: it aborts a process that ends
+    under it.
+    """
+    jpype.config.destroy_jvm = False
+
+    def stop() -> None:
+        with contextlib.suppress(Exception):
+            jpype.JClass("org.jpype.ref.JPypeReferenceQueue").getInstance().stop()
+
+    atexit.register(stop)
 
 
 def tracker_settings(

@@ -145,10 +145,10 @@ def find_java(java_home: str, fiji_dir: str) -> Java:
     home, origin = _home(java_home, fiji_dir)
     if home is None:
         raise PlaceError(
-            f"{BACKEND} needs Java, and there is none: no stages.trackmate.java_home, no JAVA_HOME, no java in "
-            "Fiji's folder or on the PATH",
-            "install a JDK (Debian: apt install openjdk-21-jdk-headless; a cluster: module load java, also in "
-            "site.worker_init), or set stages.trackmate.java_home to one",
+            f"{BACKEND} needs Java, and there is none: no stages.trackmate.java_home, no JAVA_HOME, no java "
+            "in Fiji's folder or on the PATH",
+            "install a JDK (Debian: apt install openjdk-21-jdk-headless; a cluster: module load java, here "
+            "and in site.worker_init), or set stages.trackmate.java_home to one",
         )
     return _asked(home, origin)
 
@@ -180,8 +180,9 @@ def _asked(home: Path, origin: str) -> Java:
     except (OSError, subprocess.TimeoutExpired) as error:
         words = str(error)
     if not (found := re.search(r'version "((?:1\.)?(\d+)[^"]*)"', words)):
+        said = " | ".join(line for line in words.splitlines() if line.strip()) or "nothing"
         raise PlaceError(
-            f"{origin}, {home}, is no Java that says its version: {' | '.join(words.split(chr(10))).strip(' |')}",
+            f"{origin}, {home}, is no Java that says its version: {said}",
             "set stages.trackmate.java_home to a JDK's folder, that which holds bin/java",
         )
     return Java(str(home), found[1], int(found[2]))
@@ -196,9 +197,10 @@ def check_java(java: Java, trackmate: TrackMate) -> None:
     """
     if java.number < trackmate.least_java:
         raise PlaceError(
-            f"TrackMate {trackmate.version} needs Java {trackmate.least_java}; {java.home} is Java {java.version}",
-            f"set stages.trackmate.java_home (or JAVA_HOME) to a JDK {trackmate.least_java} or newer; a newer "
-            "Fiji brings one in its folder java",
+            f"TrackMate {trackmate.version} needs Java {trackmate.least_java}, but {java.home} is Java "
+            f"{java.version}",
+            f"set stages.trackmate.java_home (or JAVA_HOME) to a JDK {trackmate.least_java} or newer; newer "
+            "Fijis bring one in their folder java",
         )
 
 

@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import os
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any, ClassVar, Literal
 
 import numpy as np
@@ -13,78 +11,12 @@ from numpy.typing import NDArray
 from pydantic import Field
 
 from dataops_parsl.algorithms import edge_kinds, fiji, gaps, lap, lineage
-from dataops_parsl.errors import ConfigError, DataopsError, PlaceError
+from dataops_parsl.errors import ConfigError
 from dataops_parsl.film import Film
-from dataops_parsl.stage import Stage, note, step
-from dataops_parsl.stages import fiji_place
-from dataops_parsl.tables import Column, Reference, Rows, Schema
-
-_TRACK_KEY = (
-    Column("position_id", "string", "field of view", key=True),
-    Column("population", "string", "population", key=True),
-)
-_EDGE_COLUMNS = (
-    Column("source_frame", "int64", "frame of the earlier object", key=True, low=0),
-    Column("source_label", "int64", "label of the earlier object", key=True, low=1),
-    Column("target_frame", "int64", "frame of the later object", key=True, low=0),
-    Column("target_label", "int64", "label of the later object", key=True, low=1),
-)
-_COST = Column(
-    "cost", "float64", "squared distance that the tracker paid; null where tracks were given", "µm²", low=0
-)
-LINKS = Schema("links", "a link between neighbouring frames", (*_TRACK_KEY, *_EDGE_COLUMNS, _COST))
-EDGES = Schema(
-    "edges",
-    "a link",
-    (
-        *_TRACK_KEY,
-        *_EDGE_COLUMNS,
-        Column("kind", "string", "link (next frame), gap (over missing frames) or split (division)"),
-        _COST,
-    ),
-    tuple(
-        Reference(
-            "cells",
-            (
-                ("position_id", "position_id"),
-                ("population", "population"),
-                (f"{end}_frame", "frame"),
-                (f"{end}_label", "label"),
-            ),
-        )
-        for end in ("source", "target")
-    ),
-)
-MEMBERS = Schema(
-    "members",
-    "an object's track",
-    (
-        *_TRACK_KEY,
-        Column("frame", "int64", "0-based frame", key=True, low=0),
-        Column("label", "int64", "label of the object", key=True, low=1),
-        Column("track_id", "int64", "its track", low=1),
-    ),
-)
-LINEAGES = Schema(
-    "lineages",
-    "a track",
-    (
-        *_TRACK_KEY,
-        Column("track_id", "int64", "unbranched track, numbered by first frame, then label", key=True, low=1),
-        Column("first_frame", "int64", "frame of its first object", low=0),
-        Column("last_frame", "int64", "frame of its last object", low=0),
-        Column("lineage_id", "int64", "smallest track of the whole tree, TrackMate's track", low=1),
-        Column("parent_track_id", "int64", "track that divided into this one; null for none", low=1),
-        Column("generation", "int64", "divisions since the tree's first track", low=0),
-        Column("divides", "bool", "whether it ends by dividing"),
-    ),
-)
-
-
-class TrackmateError(DataopsError):
-    """TrackMate itself failed on a film: its part is failed, and named."""
-
-    exit_code = 4
+from dataops_parsl.stage import Requirement, Stage, step
+from dataops_parsl.stages import trackmate_fiji
+from dataops_parsl.stages.track_tables import EDGES, LINEAGES, LINKS, MEMBERS
+from dataops_parsl.tables import Rows
 
 
 @dataclass(frozen=True)
@@ -126,14 +58,14 @@ class Trackmate(Stage):
     merging: bool = False
     """TrackMate's track merging; refused, since two cells never become one."""
 
-    fiji_dir: str = Field("", pattern=r"^$|^[/~]")
+    fiji_dir: str = Field("", pattern=r"^$|^[/~]", examples=["/opt/Fiji.app"])
     """For backend fiji: Fiji's folder, as an absolute path that all nodes see; used without a network."""
 
     maven: str = Field("", pattern=r"^$|^[\w.-]+:[\w.-]+:\d[\w.-]*$", examples=["sc.fiji:TrackMate:7.14.0"])
-    """For backend fiji, instead of fiji_dir: Maven coordinates of TrackMate with its version, fetched over the
-    network by the workers."""
+    """For backend fiji, instead of fiji_dir: Maven coordinates of TrackMate with its version, which the
+    workers fetch over the network."""
 
-    java_home: str = Field("", pattern=r"^$|^[/~]")
+    java_home: str = Field("", pattern=r"^$|^[/~]", examples=["/usr/lib/jvm/java-21-openjdk-amd64"])
     """For backend fiji: the Java to use. Empty: JAVA_HOME, else Fiji's own, else that of the PATH."""
 
     def check(self, film: Film) -> None:
@@ -152,44 +84,24 @@ class Trackmate(Stage):
                 "stages.cellpose.backend = 'labels' too, or use the backend 'lap'",
             )
         if self.backend == "fiji":
-            fiji_place.check_extra()
-            self._java()
-
-    def _trackmate(self) -> fiji_place.TrackMate:
-        return fiji_place.find_trackmate(self.fiji_dir, self.maven)
-
-    def _java(self) -> fiji_place.Java:
-        """The Java to use, which is new enough for the TrackMate."""
-        trackmate, java = self._trackmate(), fiji_place.find_java(self.java_home, self.fiji_dir)
-        fiji_place.check_java(java, trackmate)
-        return java
+            self._fiji.check()
 
     def identity(self) -> Mapping[str, str]:
         """For backend fiji TrackMate's version: where it lies does not matter."""
-        return {"trackmate": self._trackmate().version} if self.backend == "fiji" else {}
+        return {"trackmate": self._fiji.trackmate.version} if self.backend == "fiji" else {}
+
+    def requirements(self) -> Sequence[Requirement]:
+        """For backend fiji its packages, which TrackMate, and which Java."""
+        return self._fiji.requirements() if self.backend == "fiji" else ()
 
     def prepare(self, step: str, mem_gb: float) -> None:
         """For backend fiji: start this worker's JVM, if it has none yet."""
-        if self.backend != "fiji" or step != "close":
-            return
-        fiji_place.check_extra()
-        trackmate, java = self._trackmate(), self._java()
-        source = str(Path(self.fiji_dir).expanduser()) if self.fiji_dir else ("net.imagej:imagej", self.maven)
-        try:
-            jvm = fiji.start(source, java.home, fiji_place.heap_mb(mem_gb))
-        except fiji.FijiError as error:
-            raise PlaceError(
-                f"the JVM with TrackMate from {trackmate.place} did not start: {error}",
-                "see that Java and Fiji start there: docs/fiji.md",
-            ) from error
-        if jvm.trackmate != trackmate.version:
-            raise PlaceError(
-                f"{trackmate.place} is TrackMate {trackmate.version} by its name, but the JVM loaded "
-                f"{jvm.trackmate or 'one without a version'} from {jvm.jar}",
-                "two versions lie in that Fiji, or the jar was renamed: take Fiji anew",
-            )
-        note("trackmate", {"version": jvm.trackmate, "java": jvm.java})
-        note("jvm", {"pid": os.getpid(), "start_s": jvm.start_s, "heap_mb": jvm.heap_mb, "jar": jvm.jar})
+        if self.backend == "fiji" and step == "close":
+            self._fiji.start(mem_gb)
+
+    @property
+    def _fiji(self) -> trackmate_fiji.Place:
+        return trackmate_fiji.Place(self.fiji_dir, self.maven, self.java_home)
 
     def frame_and_before(self, frame: int) -> list[int]:
         """A frame is linked to the one before it."""
@@ -222,7 +134,7 @@ class Trackmate(Stage):
         }
 
     def _by_fiji(self, film: Film, objects: Rows) -> _Edges:
-        """TrackMate's own edges, in the film's drift-corrected µm."""
+        """TrackMate's own edges."""
         diameter = film.population.diameter_um
         settings = fiji.tracker_settings(
             linking_max_distance=self.linking_max_distance_um or diameter,
@@ -231,16 +143,7 @@ class Trackmate(Stage):
             splitting=self.splitting,
             splitting_max_distance=self.splitting_max_distance_um or diameter,
         )
-        try:
-            made = fiji.track(film.frames, objects["frame"], _yx(objects), diameter / 2, settings)
-        except fiji.FijiError as error:
-            raise TrackmateError(
-                f"TrackMate failed on {film.position_id}, {film.population_name}: {error}",
-                "when Java's heap was too small: resources.trackmate.mem_gb sizes it"
-                if "OutOfMemoryError" in str(error)
-                else "",
-            ) from error
-        note("trackmate_settings", made.settings)
+        made = trackmate_fiji.track(film, objects["frame"], _yx(objects), settings)
         kind = edge_kinds.kinds(objects["frame"], made.source_row, made.target_row, made.cost)
         return _Edges(made.source_row, made.target_row, kind, made.cost)
 
@@ -294,7 +197,9 @@ class Trackmate(Stage):
     def close(self, film: Film, objects: Rows, links: Rows) -> dict[str, Any]:
         """Close gaps over the whole film, then number tracks and lineages."""
         frame, label = objects["frame"], objects["label"]
-        edges = self._by_fiji(film, objects) if self.backend == "fiji" else self._by_gaps(film, objects, links)
+        edges = (
+            self._by_fiji(film, objects) if self.backend == "fiji" else self._by_gaps(film, objects, links)
+        )
         ends = edges.source, edges.target
         tree = lineage.build(frame, label, *ends)
         key = {"position_id": film.position_id, "population": film.population_name}

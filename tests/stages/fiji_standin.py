@@ -1,8 +1,8 @@
-"""A folder that looks like a Fiji, made of stand-ins for its classes: not TrackMate, and no proof of what it links.
+"""A folder that looks like a Fiji, of stand-ins for its classes: not TrackMate, and no proof of how it links.
 
-The Java files of ``standin/`` have the signatures and check the types of TrackMate 7.14 (and, for spots, 8) as far
-as they are used; they link what is nearest, so that something comes back. What pyimagej's own libraries look up when
-the JVM starts is generated from their sources.
+The Java files of ``standin/`` have the signatures and check the types of TrackMate 7.14 (spots: of 8 too) as
+far as they are used; they link what is nearest, so that something comes back. What pyimagej's own libraries
+look up when the JVM starts is generated from their sources.
 """
 
 from __future__ import annotations
@@ -25,34 +25,35 @@ def why_not() -> str:
     return "" if shutil.which("javac") else "there is no javac on the PATH"
 
 
-def build(folder: Path, version: str = "7.14.0") -> Path:
+def build(folder: Path, version: str = "7.14.0", like: Path | None = None) -> Path:
     """Compile the stand-ins into a new folder; returns it.
 
     Parameters
     ----------
     version : str
         From 8 on spots are as in TrackMate 8.
+    like : Path, optional
+        A folder that was built before: all but TrackMate is copied from there.
     """
-    work = folder.with_name(f"{folder.name}-work")
+    work, jars = folder.with_name(f"{folder.name}-work"), folder / "jars"
+    jars.mkdir(parents=True)
     spots = "trackmate8" if int(version.split(".")[0]) >= 8 else "trackmate7"
-    rooms = {"trackmate": ["trackmate", spots], "imagej": ["imagej"], "imglyb": []}
-    _looked_up(work / "imglyb")
-    sources = [p for room in (*rooms["trackmate"], *rooms["imagej"]) for p in (SOURCES / room).rglob("*.java")]
-    sources += (work / "imglyb").rglob("*.java")
-    classes = work / "classes"
+    rooms = {f"TrackMate-{version}": [SOURCES / "trackmate", SOURCES / spots]}
+    if like is None:
+        _looked_up(work / "imglyb")
+        rooms |= {"imagej-2.16.0": [SOURCES / "imagej"], "imglib2-imglyb-1.1.0": [work / "imglyb"]}
+    for jar in (like / "jars").glob("im*.jar") if like else ():
+        shutil.copy(jar, jars)
+    sources = [p for many in rooms.values() for room in many for p in room.rglob("*.java")]
     subprocess.run(
-        ["javac", "--release", "11", "-nowarn", "-d", str(classes), *map(str, sources)],
+        ["javac", "--release", "11", "-nowarn", "-d", str(work / "classes"), *map(str, sources)],
         check=True,
         capture_output=True,
         text=True,
     )
-    jars = folder / "jars"
-    jars.mkdir(parents=True)
-    for name, room in ((f"TrackMate-{version}", "trackmate"), ("imagej-2.16.0", "imagej")):
-        packages = {p.parent.relative_to(SOURCES / r) for r in rooms[room] for p in (SOURCES / r).rglob("*.java")}
-        _jar(jars / f"{name}.jar", classes, packages, version)
-    packages = {p.parent.relative_to(work / "imglyb") for p in (work / "imglyb").rglob("*.java")}
-    _jar(jars / "imglib2-imglyb-1.1.0.jar", classes, packages, "1.1.0")
+    for name, many in rooms.items():
+        packages = {p.parent.relative_to(room) for room in many for p in room.rglob("*.java")}
+        _jar(jars / f"{name}.jar", work / "classes", packages, name.rpartition("-")[2])
     return folder
 
 
@@ -65,7 +66,7 @@ def _jar(path: Path, classes: Path, packages: set[Path], version: str) -> None:
 
 
 def _looked_up(folder: Path) -> None:
-    """Write an empty class for each that imglyb looks up at the start, with the names that it takes of them."""
+    """Write an empty class for each that imglyb looks up at the start, with what it takes of them."""
     package = importlib.util.find_spec("imglyb")
     assert package is not None
     assert package.origin is not None

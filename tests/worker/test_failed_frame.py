@@ -49,6 +49,7 @@ def task(tmp_path: Path) -> dict[str, Any]:
         "raw_frames": [],
         "reads": {},
         "by_population": {},
+        "mem_gb": 4.0,
         "previous": None,
         "scratch": str(tmp_path),
         "folder": str(tmp_path / "toy"),

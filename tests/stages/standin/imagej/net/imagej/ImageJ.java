@@ -11,7 +11,7 @@ public class ImageJ {
     private final Context context = new Context();
 
     public ImageJ() throws IOException {
-        String log = System.getenv("STANDIN_LOG");
+        String log = System.getProperty("standin.log");
         if (log != null) {
             String line = ProcessHandle.current().pid() + " " + Runtime.getRuntime().maxMemory()
                     + " " + Runtime.getRuntime().availableProcessors()

@@ -31,11 +31,13 @@ public class TrackMate {
     public boolean execTracking() {
         Calls.note("execTracking");
         errorMessage = wrong(settings.trackerSettings);
-        if (System.getenv("STANDIN_FAILS") != null) {
-            errorMessage += System.getenv("STANDIN_FAILS");
+        // Asked for by a test, for films with this linking distance.
+        String distance = String.valueOf(settings.trackerSettings.get("LINKING_MAX_DISTANCE"));
+        if (distance.equals(System.getProperty("standin.fails"))) {
+            errorMessage += "a planted error";
         }
-        if (System.getenv("STANDIN_THROWS") != null) {
-            throw new OutOfMemoryError(System.getenv("STANDIN_THROWS"));
+        if (distance.equals(System.getProperty("standin.throws"))) {
+            throw new OutOfMemoryError("a planted lack of memory");
         }
         if (errorMessage.isEmpty()) {
             follow();
