@@ -34,7 +34,7 @@ def describe(plan: Plan) -> dict[str, Any]:
         "differing": differing(config),
         "keys": {node.id: node.key for node in plan.nodes},
         # What the stages name beyond parameters, such as sha256 of weights; of each population its own.
-        "identities": {node.id: dict(node.stage.identity()) for node in plan.nodes},
+        "identities": {node.id: dict(node.stage.identity(node.step.name)) for node in plan.nodes},
         "resources": {n: config.resources(n).model_dump(mode="json") for n in plan.workflow.nodes},
         # What each worker really asks for: not a card on one machine, nor for a stage that uses none.
         "executor_gres": {g.label: g.gres for g in groups(config, [node.stage for node in plan.nodes])},

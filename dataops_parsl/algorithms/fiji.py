@@ -79,6 +79,11 @@ class Tracked:
 _jvm: Jvm | None = None
 
 
+def running() -> Jvm | None:
+    """The JVM of this process, if it was started."""
+    return _jvm
+
+
 def start(source: str | Sequence[str], java_home: str, heap_mb: int) -> Jvm:
     """Start this process's JVM with ImageJ2, headless; when it runs already, only say what it is.
 

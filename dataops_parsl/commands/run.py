@@ -98,6 +98,9 @@ def execute(args: argparse.Namespace) -> int:
 def _check_place(config: Loaded, needs: Needs) -> None:
     """Refuse a run that the site could not work for, before anything is opened."""
     stages = list({id(p.node.stage): p.node.stage for p in needs.todo}.values())
+    if config.config.site.kind == "local":
+        for stage in stages:
+            stage.check_device()
     if stages and config.config.site.kind == "slurm":
         require(findings(config, groups(config, stages)))
 

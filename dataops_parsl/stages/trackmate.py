@@ -86,7 +86,7 @@ class Trackmate(Stage):
         if self.backend == "fiji":
             self._fiji.check()
 
-    def identity(self) -> Mapping[str, str]:
+    def identity(self, step: str) -> Mapping[str, str]:
         """For backend fiji TrackMate's version: where it lies does not matter."""
         return {"trackmate": self._fiji.trackmate.version} if self.backend == "fiji" else {}
 

@@ -13,9 +13,10 @@ from numpy.typing import ArrayLike
 from dataops_parsl.algorithms import fiji
 from dataops_parsl.errors import DataopsError, PlaceError
 from dataops_parsl.film import Film
-from dataops_parsl.stage import Requirement, note
+from dataops_parsl.stage import Requirement
 from dataops_parsl.stages import fiji_place
 from dataops_parsl.stages.fiji_place import Java, TrackMate
+from dataops_parsl.telling import tell
 
 IMAGEJ = "net.imagej:imagej"
 """What pyimagej starts beside TrackMate when both come from Maven."""
@@ -89,6 +90,7 @@ class Place:
         self.check()
         trackmate = self.trackmate
         source = str(Path(self.fiji_dir).expanduser()) if self.fiji_dir else (IMAGEJ, self.maven)
+        running = fiji.running() is not None
         try:
             jvm = fiji.start(source, self.java.home, fiji_place.heap_mb(mem_gb))
         except fiji.FijiError as error:
@@ -102,8 +104,13 @@ class Place:
                 f"{jvm.trackmate or 'one without a version'} from {jvm.jar}",
                 "two versions lie in that Fiji, or a jar was renamed: take Fiji anew",
             )
-        note("trackmate", {"version": jvm.trackmate, "java": jvm.java})
-        note("jvm", {"pid": os.getpid(), "start_s": jvm.start_s, "heap_mb": jvm.heap_mb, "jar": jvm.jar})
+        if not running:
+            tell("loaded", what=f"TrackMate {jvm.trackmate} in Java {jvm.java}", load_s=jvm.start_s)
+        tell(
+            "noted",
+            trackmate={"version": jvm.trackmate, "java": jvm.java},
+            jvm={"pid": os.getpid(), "start_s": jvm.start_s, "heap_mb": jvm.heap_mb, "jar": jvm.jar},
+        )
 
 
 def _asked(subject: str, answer: Callable[[], str]) -> Requirement:
@@ -140,5 +147,5 @@ def track(film: Film, frame: ArrayLike, yx: ArrayLike, settings: Mapping[str, An
             if "OutOfMemoryError" in str(error)
             else "see docs/fiji.md, which tells how to open the film's objects in Fiji",
         ) from error
-    note("trackmate_settings", made.settings)
+    tell("noted", trackmate_settings=made.settings)
     return made

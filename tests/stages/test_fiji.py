@@ -162,7 +162,7 @@ def test_which_java_is_taken(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) ->
 def test_only_trackmates_version_is_in_the_key(tmp_path: Path) -> None:
     def keyed(root: Path) -> tuple[Any, Any]:
         stage = Trackmate(backend="fiji", fiji_dir=str(root), java_home="/somewhere")
-        return stage.keyed("close"), stage.identity()
+        return stage.keyed("close"), stage.identity("close")
 
     one = keyed(folder(tmp_path / "one", "jars/TrackMate-7.14.0.jar"))
     assert one == keyed(folder(tmp_path / "other", "plugins/TrackMate-7.14.0.jar"))
@@ -170,7 +170,7 @@ def test_only_trackmates_version_is_in_the_key(tmp_path: Path) -> None:
     assert "fiji_dir" not in one[0]
     newer = keyed(folder(tmp_path / "newer", "jars/TrackMate-8.1.2.jar"))
     assert newer[1] == {"trackmate": "8.1.2"}
-    assert Trackmate().identity() == {}
+    assert Trackmate().identity("close") == {}
 
 
 def test_settings_are_mapped_one_to_one() -> None:

@@ -1,0 +1,128 @@
+"""What the stage cellpose says of its backend cpsam before it computes: what is there and what is missing."""
+
+from __future__ import annotations
+
+import importlib.metadata
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any
+
+from dataops_parsl.algorithms import cpsam, cpsam_weights
+from dataops_parsl.algorithms.cpsam_weights import Weights, WeightsError
+from dataops_parsl.errors import ConfigError, MissingExtraError, PlaceError
+from dataops_parsl.stage import Requirement
+from dataops_parsl.telling import tell
+
+DOCS = "docs/cpsam.md"
+INSTALL = "pip install 'dataops_parsl[cellpose]'"
+
+
+@contextmanager
+def place_errors() -> Iterator[None]:
+    """Turn what the algorithm says of its place into errors of this package."""
+    try:
+        yield
+    except (WeightsError, cpsam.DeviceError) as error:
+        raise PlaceError(error.message, error.remedy) from error
+
+
+def check_installed() -> None:
+    """Refuse where cellpose is not installed, or another one than this binding knows.
+
+    Raises
+    ------
+    MissingExtraError
+    """
+    found, torch = cpsam.installed(), _version("torch")
+    if not found or not torch:
+        raise MissingExtraError(
+            "stages.cellpose.backend = 'cpsam' needs the extra 'cellpose'"
+            + ("" if found else ", which is not installed"),
+            f"{INSTALL} ({DOCS} says which torch), or use the backend 'watershed'",
+        )
+    if not f"{found}.".startswith(cpsam.SUPPORTED):
+        raise MissingExtraError(
+            f"stages.cellpose.backend = 'cpsam' works with cellpose {cpsam.SUPPORTED}x; {found} is installed",
+            f"{INSTALL}, or use the backend 'watershed'",
+        )
+
+
+def weights(model: str, sha256: str) -> Weights:
+    """The weights that are configured, looked at.
+
+    Raises
+    ------
+    ConfigError, PlaceError
+    """
+    if not model:
+        raise ConfigError(
+            "stages.cellpose.cpsam_model is empty",
+            f"take a published model ({', '.join(cpsam_weights.PUBLISHED)}), an imported one, or a path",
+        )
+    with place_errors():
+        return cpsam_weights.find(model, sha256)
+
+
+def identity(found: Weights) -> dict[str, str]:
+    """What decides on the labels beside the parameters: the weights' bytes, cellpose's version, tiles."""
+    version = ".".join(cpsam.installed().split(".")[:2])
+    return {
+        "weights_sha256": found.sha256,
+        "cellpose": version,
+        "tile_px": str(cpsam.TILE_PX),
+        "tile_overlap_frac": str(cpsam.OVERLAP_FRAC),
+    }
+
+
+def model(found: Weights, precision: cpsam.Precision, device: cpsam.Device) -> cpsam.Model:
+    """The model of this process.
+
+    Raises
+    ------
+    MissingExtraError, PlaceError
+    """
+    check_installed()
+    with place_errors():
+        return cpsam.warm(found, precision, device, tell)
+
+
+def check_device(device: cpsam.Device) -> None:
+    """Refuse a device that this host does not have; imports torch.
+
+    Raises
+    ------
+    PlaceError
+    """
+    if problem := cpsam.device_problem(device):
+        raise PlaceError(*cpsam.no_device(problem))
+
+
+def requirements(name: str, sha256: str, device: cpsam.Device) -> list[Requirement]:
+    """What there is of it on this host; nothing is loaded but, for a GPU on this host, torch."""
+    found = [_asked("cellpose", check_installed, lambda _: f"cellpose {cpsam.installed()}")]
+    found.append(
+        _asked(
+            "weights",
+            lambda: weights(name, sha256),
+            lambda w: f"{w.name}, {w.path}, {w.path.stat().st_size / 1e6:.0f} MB, sha256 {w.sha256[:12]}…",
+        )
+    )
+    torch = _version("torch")
+    if torch:
+        words = f"torch {torch}, computes on the {'GPU of a worker' if device == 'gpu' else 'CPU, slowly'}"
+        found.append(Requirement("device", True, words))
+    return found
+
+
+def _asked(subject: str, ask: Callable[[], Any], words: Callable[[Any], str]) -> Requirement:
+    try:
+        return Requirement(subject, True, words(ask()))
+    except (PlaceError, ConfigError) as error:
+        return Requirement(subject, False, error.message, error.remedy)
+
+
+def _version(distribution: str) -> str:
+    try:
+        return importlib.metadata.version(distribution)
+    except importlib.metadata.PackageNotFoundError:
+        return ""
