@@ -25,7 +25,7 @@ NO_FIJI = (
     if importlib.util.find_spec("imagej")
     else (3, ["pip install 'dataops_parsl[fiji]'"])
 )
-"""Exit code and words when TrackMate itself is asked for, with and without the extra, and nothing more is said."""
+"""Exit code and words when TrackMate itself is asked for and no more is said, with and without the extra."""
 TARGETS = '[populations.target]\nsegment = ["gfp"]\ndiameter_um = 20\n'
 
 
