@@ -181,22 +181,20 @@ def masks(many: int, radius: int, seed: int, n_frames: int = 6) -> list[np.ndarr
     return film
 
 
-def test_a_run_with_one_jvm_a_worker_in_which_one_film_fails(standin: Path, tmp_path: Path) -> None:
+def test_a_run_with_one_jvm_a_worker_in_which_one_film_fails(
+    standin: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     film = {"target": masks(4, 5, 1), "effector": masks(5, 3, 2)}
     project = Project(films.project(tmp_path / "project", film))
     log = tmp_path / "jvms"
+    # The linking distance of targets is their diameter, 10 µm.
+    monkeypatch.setenv("JAVA_TOOL_OPTIONS", f"-Dstandin.log={log} -Dstandin.fails=10.0")
     output = project.run(
         *("run", "tracks", "--dataset", "film", "--workers", "1", *films.GIVEN[:3]),
         "--set=stages.trackmate.backend=fiji",
         f"--set=stages.trackmate.fiji_dir={standin}",
         "--set=resources.trackmate.mem_gb=3",
         expect=4,
-        # The linking distance of targets, which is their diameter.
-        env={
-            **project._marked,
-            "JAVA_TOOL_OPTIONS": f"-Dstandin.log={log} -Dstandin.fails=10.0",
-            "PYTHONPATH": str(PROJECT),
-        },
     )
     assert "TrackMate failed on P1, target: a planted error" in output
     # One worker, two films, one JVM: headless, on one core, in three quarters of 3 GB less half a one.
