@@ -111,7 +111,7 @@ def start(source: str | Sequence[str], java_home: str, heap_mb: int) -> Jvm:
     os.environ["JAVA_HOME"] = java_home
     imagej, scyjava, jpype = (importlib.import_module(name) for name in ("imagej", "scyjava", "jpype"))
     if jpype.isJVMStarted():
-        raise FijiError("this process has a JVM already, which something else started")
+        raise FijiError("this process has a JVM already, of something else or of a start that failed")
     # Otherwise scyjava would download a Java, whatever there is.
     scyjava.config.set_java_constraints(fetch="auto")
     if isinstance(source, str):
@@ -127,7 +127,8 @@ def start(source: str | Sequence[str], java_home: str, heap_mb: int) -> Jvm:
         java = str(jpype.JClass("java.lang.System").getProperty("java.version"))
     except Exception as error:  # Java's exceptions are Python's; pyimagej raises any
         raise FijiError(f"{type(error).__name__}: {error}") from error
-    _end_with_the_process(jpype)
+    finally:
+        _end_with_the_process(jpype)
     _jvm = Jvm(source, version, java, str(place.getPath()), heap_mb, round(time.monotonic() - began, 3))
     return _jvm
 

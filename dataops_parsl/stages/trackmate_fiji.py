@@ -145,7 +145,7 @@ def track(film: Film, frame: ArrayLike, yx: ArrayLike, settings: Mapping[str, An
             f"TrackMate failed on {film.position_id}, {film.population_name}: {error}",
             "Java's heap was too small for this film: resources.trackmate.mem_gb sizes it"
             if "OutOfMemoryError" in str(error)
-            else "see docs/fiji.md, which tells how to open the film's objects in Fiji",
+            else "the words are TrackMate's own; the backend 'lap' links by the same rules without Java",
         ) from error
     tell("noted", trackmate_settings=made.settings)
     return made
