@@ -102,6 +102,25 @@ def made_by(plan: Plan) -> list[dict[str, Any]]:
     return sorted(found.values(), key=lambda made: -made["parts"])
 
 
+def noted(plan: Plan) -> dict[str, dict[str, list[Any]]]:
+    """What the steps noted of how they computed, such as a program's own version and its settings.
+
+    Returns
+    -------
+    dict
+        Step → name of the fact → its values in the receipts, each once.
+    """
+    found: dict[str, dict[str, list[Any]]] = {}
+    for node in plan.nodes:
+        for part in plan.parts(node):
+            receipt = read_receipt(part.place.receipt)
+            for name, value in (receipt.figures.get("notes", {}) if receipt else {}).items():
+                values = found.setdefault(node.id, {}).setdefault(name, [])
+                if value not in values:
+                    values.append(value)
+    return found
+
+
 def _frames_read(plan: Plan) -> dict[str, set[int]]:
     """Frames of each position that any step reads as they were acquired."""
     read: dict[str, set[int]] = {}

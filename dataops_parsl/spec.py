@@ -70,6 +70,7 @@ def _common(plan: Plan, node: StepNode) -> dict[str, Any]:
         "parameters": node.stage.model_dump(mode="json"),
         "identity": node.described["identity"],
         "population": node.population,
+        "mem_gb": plan.config.resources(node.stage.name).mem_gb,
         "raw": [p for p, sources in node.sources.items() if any(s.node is None for s in sources)],
         "dataset_root": str(plan.dataset.root),
         "by_population": {

@@ -318,6 +318,24 @@ class Stage(BaseModel):
         """
         return ()
 
+    def prepare(self, step: str, mem_gb: float) -> None:
+        """Get this worker ready for one of the steps, such as start a program; called before each task.
+
+        All parameters may be read here. What is kept for the next task, a module keeps.
+
+        Parameters
+        ----------
+        step : str
+            Name of the step.
+        mem_gb : float
+            Memory that this worker may use, GB (2**30 bytes).
+
+        Raises
+        ------
+        PlaceError
+            When this worker is not fit.
+        """
+
     def check_device(self) -> None:
         """Raise a `PlaceError` when this host lacks the device that this stage computes on.
 

@@ -144,6 +144,8 @@ class _Shell:
         try:
             self._check_identity()
             with listening(self._hear):
+                share = (self.task.get("terms") or {}).get("mem_gb") or self.task["mem_gb"]
+                self.stage.prepare(self.step.name, share)
                 return self._course()
         finally:
             if self.step.scope not in PER_FRAME:
@@ -162,6 +164,8 @@ class _Shell:
     def _hear(self, event: str, **facts: Any) -> None:
         if event == "used":
             self.receipt.figures["device"] = ", ".join([facts["device"], *facts.get("libraries", ())])
+        elif event == "noted":
+            self.receipt.figures.setdefault("notes", {}).update(facts)
 
     def _course(self) -> Receipt:
         started, cpu_s = time.time(), time.process_time()

@@ -20,7 +20,8 @@ def tell(event: str, **facts: Any) -> None:
     ----------
     event : str
         ``loaded``: something was loaded that is kept for later tasks; ``used``: what the work was done on;
-        ``smaller``: it goes on with less at a time.
+        ``smaller``: it goes on with less at a time; ``noted``: facts for the part's receipt and the run's
+        record, such as a program's own version and the settings that it was given.
     **facts
         JSON-like.
     """

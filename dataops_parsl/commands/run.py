@@ -33,7 +33,7 @@ from dataops_parsl.nodes import Part
 from dataops_parsl.plan import Plan, check_populations
 from dataops_parsl.provenance import run_facts, worker_versions
 from dataops_parsl.report.words import duration
-from dataops_parsl.sealing import describe, made_by, record
+from dataops_parsl.sealing import describe, made_by, noted, record
 from dataops_parsl.storage.atomic import check_root
 from dataops_parsl.storage.claims import Lease
 from dataops_parsl.storage.parts import parquet_bytes
@@ -232,6 +232,7 @@ def _publish_and_seal(
         verdict=verdict,
         notes=publish.notes(plan, tables) + others(made, worker_versions()),
         made_by=made,
+        noted=noted(plan),
         checks=[vars(c) for c in checks],
         failures=failures,
         parts=publish.digests(plan),

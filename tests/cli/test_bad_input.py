@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 import subprocess
 from pathlib import Path
 
@@ -19,6 +20,12 @@ pattern = "{{position}}/{{channel}}/im_{{frame:05d}}.tif"
 gfp = {{ stain = "GFP" }}
 {populations}
 """
+NO_FIJI = (
+    (2, ["which TrackMate", "fiji_dir", "docs/fiji.md"])
+    if importlib.util.find_spec("imagej")
+    else (3, ["pip install 'dataops_parsl[fiji]'"])
+)
+"""Exit code and words when TrackMate itself is asked for and no more is said, with and without the extra."""
 TARGETS = '[populations.target]\nsegment = ["gfp"]\ndiameter_um = 20\n'
 
 
@@ -49,7 +56,8 @@ def _noise(seed: int) -> np.ndarray:
             ["--set", "stages.cellpose.backend", "watershed"],
         ),
         (("run", "--set", "stages.cellpose.backend=cpsam"), 3, ["pip install 'dataops_parsl[cellpose]'"]),
-        (("run", "--set", "stages.trackmate.backend=fiji"), 3, ["pip install 'dataops_parsl[fiji]'"]),
+        (("run", "--set", "stages.trackmate.backend=fiji"), *NO_FIJI),
+        (("run", "--set", "stages.trackmate.fiji_dir=Fiji.app"), 2, ["stages.trackmate.fiji_dir"]),
         (("run", "--set", "stages.cellpose.backend=labels"), 2, ["no channel carries masks", "dataset.toml"]),
         (
             ("run", "--set", "stages.contact.radus_um=2"),

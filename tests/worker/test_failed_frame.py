@@ -50,6 +50,7 @@ def task(tmp_path: Path) -> dict[str, Any]:
         "n_frames": 3,
         "reads": {},
         "by_population": {},
+        "mem_gb": 4.0,
         "previous": None,
         "scratch": str(tmp_path),
         "folder": str(tmp_path / "toy"),
