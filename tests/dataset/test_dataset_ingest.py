@@ -309,8 +309,8 @@ def test_open_says_what_is_wrong(film: FilmMaker, tmp_path: Path) -> None:
         dataset.position("P1").read("gfp", 6)
     manifest = dataset.root / "manifest.json"
     manifest.chmod(0o644)
-    manifest.write_text(json.dumps({**dataset.record, "format": 2}))
-    with pytest.raises(DatasetError, match="format 2"):
+    manifest.write_text(json.dumps({**dataset.record, "format": 3}))
+    with pytest.raises(DatasetError, match="format 3"):
         Dataset.open(dataset.root)
     manifest.write_text("{")
     with pytest.raises(DatasetError, match=r"manifest\.json cannot be read"):
