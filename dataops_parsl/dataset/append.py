@@ -7,51 +7,23 @@ was, and killed after it, as it will be; what is left over is removed when frame
 
 from __future__ import annotations
 
-import json
 import os
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass, replace
-from datetime import UTC, datetime
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
-from dataops_parsl import __version__
-from dataops_parsl.dataset.digest import file_digest
 from dataops_parsl.dataset.growth import Growth, Survey
+from dataops_parsl.dataset.increment import new_frames, take_in
+from dataops_parsl.dataset.leftovers import STAGED, left_open, leftovers, tidy
 from dataops_parsl.dataset.listing import find
 from dataops_parsl.dataset.manifest import Dataset
 from dataops_parsl.dataset.plate import PlateRow, read_plate
 from dataops_parsl.dataset.proposal import SourceFiles, source_files
-from dataops_parsl.dataset.readers import READERS
-from dataops_parsl.dataset.record import (
-    APPENDED,
-    APPENDED_FORMAT,
-    FILES,
-    MANIFEST,
-    fingerprint,
-    read_json,
-    record_of,
-    write_records,
-)
-from dataops_parsl.dataset.staging import (
-    close_folders,
-    copy_file,
-    is_alive,
-    is_writable,
-    make_read_only,
-    remove_file,
-    remove_tree,
-    settle,
-    staged_for,
-    staging,
-    write_synced,
-    written,
-)
-from dataops_parsl.dataset.taking import Check, Steps, check_all, checks, look_at, refuse_full
+from dataops_parsl.dataset.record import APPENDED, MANIFEST, read_json
+from dataops_parsl.dataset.staging import is_alive, remove_tree, settle, staged_for, staging, written
+from dataops_parsl.dataset.taking import Steps
 from dataops_parsl.errors import DatasetError
 from dataops_parsl.storage.atomic import sync_folder
-
-_STAGED = "append"
 
 
 @dataclass(frozen=True)
@@ -122,26 +94,25 @@ def append(
         return Steps(progress, total, workers)
 
     growth = Survey(dataset, listed, exclude or {}, steps).growth()
-    if growth is None and not leftovers(dataset) and not _left_open(dataset):
+    if growth is None and not leftovers(dataset) and not left_open(dataset):
         return Appended(dataset, {})
-    with staging(root, _STAGED) as staged:
+    with staging(root, STAGED) as staged:
         _refuse_company(root, staged)
         if read_json(root / MANIFEST) != dataset.record:
             raise DatasetError(f"{dataset.name} was appended to meanwhile", "append again")
-        _tidy(dataset)
+        tidy(dataset)
         if growth is not None:
             plate, notes = _plate(dataset, listed, growth)
-            _take_in(dataset, listed, growth, plate, staged, steps)
+            take_in(dataset, listed, growth, plate, staged, steps)
     if growth is None:
         remove_tree(staged)
         return Appended(dataset, {})
     _commit(root, staged, root / f"{APPENDED}{dataset.n_appended + 1}")
     now = Dataset.open(root)
-    _tidy(now)
+    tidy(now)
     new = tuple(film.name for film in growth.films if film.name not in dataset.positions)
-    return Appended(
-        now, _new_frames(dataset, growth), new, len(growth.outdated), (*growth.whole.notes, *notes)
-    )
+    replaced = len({*growth.outdated, *(dataset.files.keys() & growth.files.values())})
+    return Appended(now, new_frames(dataset, growth), new, replaced, (*growth.whole.notes, *notes))
 
 
 def _own_place(data_root: Path, name: str) -> Path:
@@ -153,13 +124,6 @@ def _own_place(data_root: Path, name: str) -> Path:
             f"take it in under another name: dataset add {root} --link --name NAME",
         )
     return root
-
-
-def _new_frames(dataset: Dataset, growth: Growth) -> dict[str, int]:
-    """How many there are, by position."""
-    before = {film.id: film.n_frames for film in dataset.positions.values()}
-    more = {film.name: film.n_frames - before.get(film.name, 0) for film in growth.films}
-    return {name: n for name, n in more.items() if n}
 
 
 def _refuse_source(dataset: Dataset, listed: SourceFiles) -> None:
@@ -178,15 +142,12 @@ def _refuse_source(dataset: Dataset, listed: SourceFiles) -> None:
 
 def _refuse_company(root: Path, staged: Path) -> None:
     """Two that append at once: at least one of them sees the other, since each says so before it looks."""
-    for other in staged_for(root, _STAGED):
+    for other in staged_for(root, STAGED):
         if other != staged and is_alive(other):
             raise DatasetError(
                 f"another command appends to {root}: {other.name} is its folder",
                 "wait for it; if it runs on another machine that is gone, in two minutes it counts as dead",
             )
-
-
-# --- what is staged
 
 
 def _plate(
@@ -204,116 +165,6 @@ def _plate(
     return {name: rows[name] for name in new if name in rows}, (note,) if lacking else ()
 
 
-def _take_in(
-    dataset: Dataset,
-    listed: SourceFiles,
-    growth: Growth,
-    plate: Mapping[str, PlateRow],
-    staged: Path,
-    steps: Callable[[int], Steps],
-) -> None:
-    """Copy, check, and write what the manifest will be."""
-    items = [check for check in checks(growth.films) if check.source.file in growth.carried]
-    work = steps(len(growth.files) + len(items))
-    folder = f"{APPENDED}{dataset.n_appended + 1}/"
-    linked = dataset.link is not None
-
-    def place(file: str) -> Path:
-        return staged / file.removeprefix(folder)
-
-    def take(item: tuple[str, str]) -> dict[str, Any]:
-        file, final = item
-        if linked:
-            return look_at(listed.root / file)
-        twin = growth.same.get(final)
-        if twin is not None and _linked_to(dataset.data / twin, place(final)):
-            return dataset.files[twin]
-        return copy_file(listed.root / file, place(final))
-
-    if not linked:
-        refuse_full(
-            staged, [listed.root / f for f, final in growth.files.items() if final not in growth.same]
-        )
-    pairs = list(growth.files.items())
-    files = dict(zip(growth.files.values(), work.map(take, pairs), strict=True))
-    reader = READERS[dataset.reader]
-    at = dataset.data
-    if not linked:  # named as they will lie
-        at = staged
-        items = [_moved(item, item.source.file.removeprefix(folder)) for item in items]
-    digests = check_all(at, reader, items, dataset.description, work, growth.known)
-    _write(dataset, listed, growth, plate, staged, {**growth.known, **digests}, files)
-    for file in files if not linked else ():
-        make_read_only(place(file))
-    close_folders(staged)
-
-
-def _moved(item: Check, file: str) -> Check:
-    return replace(item, source=replace(item.source, file=file))
-
-
-def _linked_to(twin: Path, path: Path) -> bool:
-    """Give bytes that the dataset has a second name, where the file system can."""
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        os.link(twin, path)
-    except OSError:
-        return False
-    return True
-
-
-def _write(
-    dataset: Dataset,
-    listed: SourceFiles,
-    growth: Growth,
-    plate: Mapping[str, PlateRow],
-    staged: Path,
-    digests: Mapping[tuple[str, str, int], str],
-    taken: Mapping[str, Mapping[str, Any]],
-) -> None:
-    """The records of what has grown, the list of all files, and the manifest."""
-    n = dataset.n_appended + 1
-    folder = f"{APPENDED}{n}/"
-    said = dataset.record
-    made, records = write_records(staged, growth.films, digests)
-    rows = {str(row["id"]): row for row in said["positions"]}
-    # where the data are linked they are not ours to remove
-    outdated = [*([] if dataset.link else growth.outdated), said["files"]["path"]]
-    for row in made:
-        name = str(row["id"])
-        if name in rows:
-            outdated.append(record_of(rows[name]))
-        old = {"plate": rows[name]["plate"]} if "plate" in rows.get(name, {}) else {}
-        own = {"plate": asdict(plate[name])} if name in plate else old
-        rows[name] = {**row, "record": folder + record_of(row), **own}
-    for name, row in rows.items():
-        if name not in records:
-            records[name] = read_json(dataset.root / record_of(row))
-    files = {f: entry for f, entry in dataset.files.items() if f not in growth.outdated} | dict(taken)
-    write_synced(staged / FILES, json.dumps({"files": files}, separators=(",", ":")))
-    manifest = {
-        **said,
-        "format": APPENDED_FORMAT,
-        "fingerprint": fingerprint(dataset.pixel_size_um, dataset.channels, records),
-        "positions": [rows[name] for name in sorted(rows)],
-        "files": {"path": folder + FILES, "n": len(files), "size": sum(f["size"] for f in files.values()),
-                  "sha256": file_digest(staged / FILES)},
-        "renamed": {**said["renamed"], **growth.whole.renamed},
-        "notes": list(dict.fromkeys([*said["notes"], *growth.whole.notes])),
-        "first_number": growth.whole.first_number,
-        "appended": [*said.get("appended", ()), {
-            "at": datetime.now(UTC).isoformat(timespec="seconds"), "source": str(listed.root),
-            "frames": _new_frames(dataset, growth), "tool_version": __version__}],
-        "outdated": outdated,
-    }  # fmt: skip
-    write_synced(staged / MANIFEST, json.dumps(manifest, indent=1))
-    for file in (MANIFEST, FILES, *(record_of(row) for row in made)):
-        make_read_only(staged / file)
-
-
-# --- how it becomes part of the dataset
-
-
 def _commit(root: Path, staged: Path, final: Path) -> None:
     try:
         settle(staged, final)
@@ -326,41 +177,3 @@ def _commit(root: Path, staged: Path, final: Path) -> None:
             if left.exists() and (left / MANIFEST).exists():
                 remove_tree(left)
         raise
-
-
-def leftovers(dataset: Dataset) -> list[str]:
-    """What commands left in a dataset's folder when they were killed, below it; it counts for nothing."""
-    root = dataset.root
-    found = [path for path in staged_for(root, _STAGED) if not is_alive(path)] + _uncommitted(dataset)
-    found += [root / file for file in dataset.record.get("outdated", ()) if (root / file).exists()]
-    return sorted(path.relative_to(root).as_posix() for path in found)
-
-
-def _left_open(dataset: Dataset) -> bool:
-    """Whether a folder was left writable or empty."""
-    root = dataset.root
-    outdated = {(root / file).parent for file in dataset.record.get("outdated", ())} - {root}
-    folders = [folder for folder in {*outdated, *_folders(dataset)} if folder.is_dir()]
-    return any(is_writable(folder) or not any(folder.iterdir()) for folder in folders)
-
-
-def _folders(dataset: Dataset) -> list[Path]:
-    """The folders with what was appended; one is gone when nothing in it is needed any more."""
-    numbered = (dataset.root / f"{APPENDED}{i + 1}" for i in range(dataset.n_appended))
-    return [folder for folder in numbered if folder.is_dir()]
-
-
-def _uncommitted(dataset: Dataset) -> list[Path]:
-    """Such folders that did not become part of the dataset."""
-    numbers = {path: path.name.removeprefix(APPENDED) for path in dataset.root.glob(f"{APPENDED}*")}
-    return [path for path, n in numbers.items() if n.isdigit() and int(n) > dataset.n_appended]
-
-
-def _tidy(dataset: Dataset) -> None:
-    """Remove what is left over, and make read-only what was not yet."""
-    for folder in _folders(dataset):
-        make_read_only(folder)
-    for path in _uncommitted(dataset):
-        remove_tree(path)
-    for file in dataset.record.get("outdated", ()):
-        remove_file(dataset.root / file, dataset.root)

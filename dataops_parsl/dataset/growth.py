@@ -11,9 +11,10 @@ from typing import Any
 from dataops_parsl.dataset.assemble import Assembled, Film, assemble, names_in_files
 from dataops_parsl.dataset.manifest import Dataset, Position
 from dataops_parsl.dataset.names import safe_name
+from dataops_parsl.dataset.numbers import Numbers, original
 from dataops_parsl.dataset.proposal import SourceFiles
 from dataops_parsl.dataset.readers import READERS, FoundChannel, FoundPosition, Hints, Reader, Source, detect
-from dataops_parsl.dataset.readers.patterns import Pattern, propose_pattern
+from dataops_parsl.dataset.readers.patterns import propose_pattern
 from dataops_parsl.dataset.readers.tiff import is_tiff
 from dataops_parsl.dataset.record import APPENDED, is_own
 from dataops_parsl.dataset.taking import MAX_FAULTS, Check, Steps, check_all, look_at
@@ -81,11 +82,11 @@ class Survey:
     ) -> None:
         self.dataset, self.listed, self.steps = dataset, listed, steps
         self.said = dataset.description
-        self._numbers: dict[tuple[str, str], dict[int, tuple[int, Source]]] = {}
         self._carried: dict[str, str] = {}
         self.folder = "" if dataset.link else f"{APPENDED}{dataset.n_appended + 1}/"
         self.raw = names_in_files(self.said)
         self.reader, self.hints = self._reader()
+        self.numbers = Numbers(dataset, self.raw, self.hints.pattern)
         self.exclude = self._exclusions(exclude)
 
     def growth(self) -> Growth | None:
@@ -109,7 +110,7 @@ class Survey:
         merged = [self._merged(position, taken) for position in touched]
         times = grown_times(self.dataset, self.listed.root, names)
         exclude = {(name, t): why for (name, t), why in self.exclude.items() if name in names}
-        whole = assemble(merged, self.said, exclude, times, str(self.listed.root), self.first_number)
+        whole = assemble(merged, self.said, exclude, times, str(self.listed.root), self.numbers.first)
         whole = replace(whole, films=[self._with_sample(film) for film in whole.films if self._is_new(film)])
         self._refuse_other_frames(whole)
         return self._growth(whole, units) if whole.films else None
@@ -121,7 +122,9 @@ class Survey:
         tiffs = [file for file in self.listed.files if is_tiff(file)]
         pattern = self.said.pattern
         if pattern is None and reader.NAME == "tiff-frames":
-            pattern = propose_pattern(sorted({*tiffs, *map(self._original, self.dataset.files)}))
+            pattern = propose_pattern(
+                sorted({*tiffs, *(original(self.dataset, file) for file in self.dataset.files)})
+            )
         hints = Hints(pattern, self.said.axes, tuple(self.raw))
         seen = detect(self.listed.root, self.listed.files, hints)
         if seen.NAME != reader.NAME:
@@ -131,10 +134,6 @@ class Survey:
                 "append files of the format that was taken in, or take these in as a dataset of their own",
             )
         return reader, hints
-
-    def _original(self, file: str) -> str:
-        """Where a file of the dataset lay in its source."""
-        return file.partition("/")[2] if self.dataset.link is None and is_own(file) else file
 
     def _declared(self, found: FoundPosition) -> FoundPosition:
         """A position with the declared channels alone, by their names in the files."""
@@ -189,12 +188,13 @@ class Survey:
         return {unit for unit, of in units.items() if not self._same.issuperset(of)}
 
     def _has_size(self, file: str, twin: str) -> bool:
-        return (self.listed.root / file).stat().st_size == self.dataset.files[twin]["size"]
+        size: int = self.dataset.files[twin]["size"]
+        return (self.listed.root / file).stat().st_size == size
 
     @cached_property
     def _twins(self) -> dict[str, str]:
         """By its place in the source, the file of the dataset."""
-        return {self._original(file): file for file in self.dataset.files}
+        return {original(self.dataset, file): file for file in self.dataset.files}
 
     def _unit(self, found: FoundPosition, source: Source) -> str:
         return found.folder or source.file
@@ -207,55 +207,9 @@ class Survey:
             return set(units)
         new = {unit for unit, of in units.items() if self.dataset.link and self._twins.keys() & of}
         for raw, channel in found.channels.items():
-            last = self._last_number(film, raw)
+            last = self.numbers.last(film, raw)
             new |= {self._unit(found, s) for number, s in channel.frames.items() if number > last}
         return new
-
-    # --- how frames are numbered
-
-    def _numbered(self, film: Position, raw: str) -> dict[int, tuple[int, Source]]:
-        """The frames that were taken in by their number in the files."""
-        if (film.id, raw) not in self._numbers:
-            self._numbers[film.id, raw] = self._number(film, raw)
-        return self._numbers[film.id, raw]
-
-    def _number(self, film: Position, raw: str) -> dict[int, tuple[int, Source]]:
-        channel, numbered = self.raw[raw], {}
-        single = self.reader.NAME == "tiff-frames" and self.hints.pattern
-        pattern = Pattern(self.hints.pattern or "", self.hints.channels)
-        for t in range(film.n_frames):
-            source = film.source(channel, t)
-            if source is None:
-                continue
-            number = t
-            if single:
-                match = pattern.match(self._original(source.file))
-                if match is None or match.frame is None:
-                    raise DatasetError(
-                        f"{self.dataset.root / source.file} does not fit the pattern {self.hints.pattern!r}",
-                        "put the pattern of before back into dataset.toml",
-                    )
-                number = match.frame
-            numbered[number] = (t, source)
-        return numbered
-
-    @cached_property
-    def first_number(self) -> int:
-        """Of frame 0 in the files."""
-        if "first_number" in self.dataset.record:
-            return int(self.dataset.record["first_number"])
-        # a channel of few frames that is numbered by itself is behind
-        films = self.dataset.positions.values()
-        return max(
-            n - t for film in films for raw in self.raw for n, (t, _) in self._numbered(film, raw).items()
-        )
-
-    def _last_number(self, film: Position, raw: str) -> int:
-        """The highest number in the files of what was taken in, left out or not acquired before."""
-        numbered = self._numbered(film, raw)
-        last = max(numbered, default=self.first_number - 1)
-        by_itself = any(number - t != self.first_number for number, (t, _) in numbered.items())
-        return last if by_itself else max(last, film.n_frames - 1 + self.first_number)
 
     # --- frames that were taken in before
 
@@ -268,7 +222,7 @@ class Survey:
                 continue
             film = self.dataset.positions[name]
             for raw, channel in position.channels.items():
-                for number, (t, _) in self._numbered(film, raw).items():
+                for number, (t, _) in self.numbers.of(film, raw).items():
                     source = channel.frames.get(number)
                     if source is not None and self._unit(position, source) in units:
                         items.append(Check(_bare(film, self.raw), self.raw[raw], t, source, empty=False))
@@ -312,7 +266,7 @@ class Survey:
                     frames[number] = replace(source, file=self.folder + source.file)
                     self._carried[frames[number].file] = unit
             if film is not None:
-                old = self._numbered(film, raw)
+                old = self.numbers.of(film, raw)
                 frames = {**{n: s for n, (_, s) in old.items()}, **frames}
                 new = replace(
                     new or FoundChannel(film.shape_px, "", {}),
@@ -359,9 +313,8 @@ class Survey:
         """Files of the dataset in whose place others come."""
         out = []
         for file in self.dataset.files:
-            original = PurePosixPath(self._original(file))
-            unit = {str(original), *map(str, original.parents)}
-            if unit & used and file not in needed:
+            place = PurePosixPath(original(self.dataset, file))
+            if {str(place), *map(str, place.parents)} & used and file not in needed:
                 out.append(file)
         return tuple(out)
 

@@ -9,9 +9,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
-from dataops_parsl.dataset.append import leftovers
 from dataops_parsl.dataset.description import FILE_NAME
 from dataops_parsl.dataset.digest import file_digest
+from dataops_parsl.dataset.leftovers import leftovers
 from dataops_parsl.dataset.manifest import Dataset
 from dataops_parsl.dataset.record import MANIFEST, fingerprint, read_json, record_of
 from dataops_parsl.dataset.staging import is_writable, walk
