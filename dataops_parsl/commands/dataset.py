@@ -14,7 +14,7 @@ from dataops_parsl.commands.simulate import ensure_simulated
 from dataops_parsl.commands.text import columns
 from dataops_parsl.config import Roots
 from dataops_parsl.dataset import ingest
-from dataops_parsl.dataset.append import append
+from dataops_parsl.dataset.append import append, holds
 from dataops_parsl.dataset.listing import DatasetRow, list_datasets
 from dataops_parsl.dataset.manifest import Dataset
 from dataops_parsl.dataset.names import check_name
@@ -92,17 +92,17 @@ def _add(args: argparse.Namespace) -> int:
     exclude = dict(_excluded(text) for text in args.exclude)
     if args.append:
         return _append(args, paths, exclude)
+    asked: dict[str, Any] = {
+        "link": args.link,
+        "description": args.description,
+        "exclude": exclude,
+        "progress": Counting("files and frames"),
+    }
+    if holds(_source(args.source), args.name, root, **asked):
+        print(f"{args.name} is there, as {', '.join(map(str, args.source))} holds it: nothing to do")
+        return 0
     print(f"Taking in {', '.join(map(str, args.source))} as {root / args.name}", flush=True)
-    made = ingest.add(
-        _source(args.source),
-        args.name,
-        root,
-        link=args.link,
-        description=args.description,
-        exclude=exclude,
-        z_projection=args.z_projection,
-        progress=Counting("files and frames"),
-    )
+    made = ingest.add(_source(args.source), args.name, root, z_projection=args.z_projection, **asked)
     frames = sum(p.n_frames for p in made.positions.values())
     print(
         f"{made.name}: {len(made.positions)} positions, {frames} frames, channels {', '.join(made.channels)}"

@@ -12,6 +12,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from dataops_parsl.dataset.description import FILE_NAME
 from dataops_parsl.dataset.growth import Growth, Survey
 from dataops_parsl.dataset.increment import new_frames, take_in
 from dataops_parsl.dataset.leftovers import STAGED, left_open, leftovers, tidy
@@ -113,6 +114,39 @@ def append(
     new = tuple(film.name for film in growth.films if film.name not in dataset.positions)
     replaced = len({*growth.outdated, *(dataset.files.keys() & growth.files.values())})
     return Appended(now, new_frames(dataset, growth), new, replaced, (*growth.whole.notes, *notes))
+
+
+def holds(
+    source: Path | Sequence[Path],
+    name: str,
+    data_root: Path,
+    *,
+    link: bool = False,
+    description: Path | None = None,
+    exclude: Mapping[tuple[str, int], str] | None = None,
+    progress: Callable[[int, int], None] | None = None,
+) -> bool:
+    """Whether a dataset is what `add` would make of a source: of the same folder and words, with nothing new.
+
+    So a command that was killed right after its work can be given again.
+    """
+    root = data_root / name
+    if not (root / MANIFEST).is_file():
+        return False
+    dataset, listed = Dataset.open(root), source_files(source)
+    said = description or listed.root / FILE_NAME
+    if (
+        dataset.record["source"] != str(listed.root)
+        or (dataset.link is not None) != link
+        or not said.is_file()
+    ):
+        return False
+    if not (root / FILE_NAME).read_text().endswith(said.read_text(encoding="utf-8-sig")):
+        return False
+    try:
+        return Survey(dataset, listed, exclude or {}, lambda n: Steps(progress, n, None)).growth() is None
+    except DatasetError:  # another film: `add` says that the name is taken
+        return False
 
 
 def _own_place(data_root: Path, name: str) -> Path:
