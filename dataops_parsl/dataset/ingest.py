@@ -21,7 +21,7 @@ from dataops_parsl.dataset.names import check_name
 from dataops_parsl.dataset.plate import read_plate, read_times
 from dataops_parsl.dataset.proposal import Proposal, SourceFiles, propose, propose_for, source_files
 from dataops_parsl.dataset.readers import Hints, detect
-from dataops_parsl.dataset.record import write_manifest
+from dataops_parsl.dataset.record import APPENDED_FORMAT, MANIFEST, read_json, write_manifest
 from dataops_parsl.dataset.staging import (
     close_folders,
     copy_file,
@@ -89,6 +89,7 @@ def add(
     listed = source_files(source)
     if Path(os.path.abspath(data_root)).is_relative_to(listed.root):
         raise DatasetError(f"{data_root} lies inside {listed.root}", "take in the folder of one film")
+    _refuse_appended(listed.root, data_root)
     given = _description(description, listed, z_projection)
     declared = tuple(channel.found_as or name for name, channel in given.said.channels.items())
     hints = Hints(given.said.pattern, given.said.axes, declared)
@@ -111,6 +112,15 @@ def add(
         write_manifest(staged, name, reader.NAME, whole, given.said, digests, files, at_link, listed.root)
         _write(staged, given, {} if link else files)
     return Dataset.open(data_root / name)
+
+
+def _refuse_appended(root: Path, data_root: Path) -> None:
+    """A dataset to which frames were appended lies in several folders, of which a reader would see one."""
+    if (root / MANIFEST).is_file() and read_json(root / MANIFEST).get("format") == APPENDED_FORMAT:
+        raise DatasetError(
+            f"{root} is a dataset itself, to which frames were appended",
+            f"copy it: cp -a {root} {data_root}/",
+        )
 
 
 def _description(path: Path | None, listed: SourceFiles, z_projection: Projection | None) -> _Description:

@@ -258,6 +258,8 @@ def test_what_cannot_be_appended(tmp_path: Path) -> None:
     assert other.is_dir()
     other.rmdir()
     assert append(source, "d", data).frames == {"P1": 1}
+    with pytest.raises(DatasetError, match="is a dataset itself"):
+        add(root, "copy", data)
 
 
 def test_a_full_disk_leaves_the_dataset_as_it_was(tmp_path: Path) -> None:

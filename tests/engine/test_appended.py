@@ -128,4 +128,4 @@ def test_only_what_new_frames_touch_is_computed(
     assert now.position("coculture").sample_frames == sample
     checked = check_inputs(read, now.root)
     assert overall(checked) == "accepted", checked
-    assert "10 more are there now" in checked[0].found
+    assert "6 more are there now" in checked[0].found
