@@ -19,6 +19,7 @@ a frame that was taken in stays the same whatever is appended.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -127,12 +128,18 @@ class Position:
         source, digest = self.source(channel, frame), self.raw_digest(channel, frame)
         if source is None:
             return None
-        where = f"position {self.id}, channel {channel}, frame {frame} ({self.data / source.file})"
+        try:
+            return self._checked(source, digest, f"position {self.id}, channel {channel}, frame {frame}")
+        except DatasetError:
+            if (now := self._grown()) is None:
+                raise
+            return now.read(channel, frame)
+
+    def _checked(self, source: Source, digest: str | None, what: str) -> NDArray[Any]:
+        where = f"{what} ({self.data / source.file})"
         try:
             pixels = READERS[self.reader].read(self.data, source, self.z_projection)
         except DatasetError as error:
-            if (now := Dataset.open(self.root).positions.get(self.id)) and now.record != self.record:
-                return now.read(channel, frame)  # its film has grown since
             raise DatasetError(f"{where} cannot be read: {error.message}", error.remedy) from error
         if pixels_digest(pixels) != digest:
             raise DatasetError(
@@ -140,6 +147,13 @@ class Position:
                 "put the file back as it was ('dataset verify' lists all that changed), or add the data anew",
             )
         return pixels
+
+    def _grown(self) -> Position | None:
+        """This position as it is now, where its film has grown since it was opened."""
+        with suppress(DatasetError):
+            now = Dataset.open(self.root).positions.get(self.id)
+            return now if now is not None and now.record != self.record else None
+        return None
 
     def _entry(self, channel: str, frame: int) -> dict[str, Any] | None:
         frames = self._frames(channel)

@@ -142,9 +142,9 @@ class Replacing(Appending):
         (self.source / "dataset.toml").write_text(describe())
 
 
-@pytest.mark.parametrize("scenario", [Adding, Appending, Replacing])
-def test_some_kills(tmp_path: Path, scenario: type[_Snapshot]) -> None:
-    assert tries(scenario(tmp_path / "project"), many=4, seed=7) == 4
+@pytest.mark.parametrize(("scenario", "n"), [(Adding, 2), (Appending, 4), (Replacing, 2)])
+def test_some_kills(tmp_path: Path, scenario: type[_Snapshot], n: int) -> None:
+    assert tries(scenario(tmp_path / "project"), many=n, seed=7) == n
 
 
 @pytest.mark.faults
