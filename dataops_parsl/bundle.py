@@ -204,8 +204,15 @@ def find_sealed(output_root: Path, workflow: str, recipe: str) -> Bundle | None:
     return next(same, None)
 
 
-def open_bundle(output_root: Path, workflow: str, recipe: str, record: str = RECORD) -> tuple[Bundle, bool]:
+def open_bundle(
+    output_root: Path, workflow: str, recipe: str, record: str = RECORD, run: str = ""
+) -> tuple[Bundle, bool]:
     """Continue the open bundle of a run that died, or open a new one.
+
+    Parameters
+    ----------
+    run : str
+        Id of a new one.
 
     Returns
     -------
@@ -221,7 +228,7 @@ def open_bundle(output_root: Path, workflow: str, recipe: str, record: str = REC
             if not bundle.sealed and not bundle.live and bundle.facts.get("recipe") == recipe:
                 Lease(bundle.lease).take()
                 return bundle, True
-        bundle = Bundle(folder / f"run_{new_id()}", record)
+        bundle = Bundle(folder / f"run_{run or new_id()}", record)
         bundle.update(
             format=FORMAT, run=bundle.id, workflow=workflow, recipe=recipe, status="open", opened_at=now()
         )

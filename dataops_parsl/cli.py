@@ -19,6 +19,7 @@ def parser() -> argparse.ArgumentParser:
         config,
         dataset,
         preview,
+        purge,
         report,
         run,
         runs,
@@ -34,7 +35,7 @@ def parser() -> argparse.ArgumentParser:
     )
     top.add_argument("--version", action="version", version=f"{PROGRAM} {__version__}")
     commands = top.add_subparsers(title="commands", metavar="COMMAND", required=True)
-    for module in (preview, run, validate, report, bench, check, weights, dataset, runs, config):
+    for module in (preview, run, validate, report, bench, check, weights, dataset, runs, purge, config):
         module.add_parser(commands)
     return top
 

@@ -1,7 +1,7 @@
 """What happened, as it happens: an append-only log, and whoever listens to it.
 
 Each line has ``time`` (UTC, s since 1970) and ``event``: ``opened`` once for each start of the run; of a
-``task`` ``submitted, passed_over, lost, ended``; of a block of workers ``block``, with its ``state``.
+``task`` ``submitted, waits, passed_over, lost, ended``; of a block of workers ``block``, with its ``state``.
 """
 
 from __future__ import annotations
@@ -85,6 +85,10 @@ class Events:
     def submitted(self, part: TaskLike, attempt: int, reason: str, executor: str = "") -> None:
         """A task went to the workers of an executor."""
         self._write("submitted", task=part.id, attempt=attempt, reason=reason, executor=executor)
+
+    def waits(self, part: TaskLike, run: str, what: str) -> None:
+        """A task is put aside until another run has computed it, or has ended; see `part_claims.Holder`."""
+        self._write("waits", task=part.id, run=run, what=what)
 
     def passed_over(self, part: TaskLike) -> None:
         """A task turned out to be done: by another run, or because its inputs came out as before."""

@@ -2,7 +2,8 @@
 intermediate costs nothing until something missing needs it.
 
 A part is done when there is a receipt with its recipe, its files have the recorded sizes, and each
-input whose receipt exists still has the digest that was read.
+input whose receipt exists still has the digest that was read. Of some inputs only the receipt is read, such
+as the carry of the batch before: then its files may be gone, as a lean run leaves it.
 """
 
 from __future__ import annotations
@@ -13,9 +14,13 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from dataops_parsl.dataset.names import FOR_ALL
 from dataops_parsl.nodes import Part, StepNode
 from dataops_parsl.plan import Plan
 from dataops_parsl.storage.parts import Receipt, files_whole, read_receipt
+
+Root = tuple[str, str, int | None]
+"""Where a frame failed: id of the node, position, frame."""
 
 
 @dataclass
@@ -51,12 +56,20 @@ class Assessor:
     plan : Plan
     forced : collection of node ids
         Not done until computed in this run.
+
+    Attributes
+    ----------
+    began_ns : int or None
+        When the run began, by the clock of the scratch, ns since 1970: what failed since then in another run
+        that goes on at the same time counts as tried.
     """
 
     def __init__(self, plan: Plan, forced: Collection[str] = ()) -> None:
         self.plan = plan
         self.forced = set(forced)
+        self.began_ns: int | None = None
         self.computed: set[str] = set()
+        self._receipt_is_enough: set[Part] = set()
         self._listing: dict[Path, set[str]] = {}
         self._stems: dict[Path, set[str]] = {}
         self._why: dict[StepNode, str] = {}
@@ -69,21 +82,33 @@ class Assessor:
         """Find what the wanted parts need."""
         self._listing.clear()
         needs = Needs()
-        seen: set[Part] = set()
-        stack = self.plan.wanted()
-        while stack:
-            part = stack.pop()
-            if part in seen:
+        seen: dict[Part, bool] = {}
+        partial: list[Part] = []
+        roots: set[Root] = set()
+        stack = [(part, True) for part in self.plan.wanted()]
+        while stack or partial:
+            if not stack:  # a frame failed above: it is tried once in each run, and what leads there asked
+                through = _through(self.plan, roots)
+                stack = [(source, False) for part in partial for source in part.inputs() if source in through]
+                partial.clear()
                 continue
-            seen.add(part)
-            reason, receipt = self._state(part, self._listed)
+            part, files = stack.pop()
+            if seen.get(part, False) or (part in seen and not files):
+                continue
+            seen[part] = files
+            if part in needs.todo:
+                continue
+            reason, receipt = self._state(part, self._listed, files)
             if reason:
+                needs.done.pop(part, None)
                 needs.todo[part] = reason
-                stack += part.inputs()
+                stack += [(source, part.reads_files_of(source)) for source in part.inputs()]
             elif receipt is not None:
                 needs.done[part] = receipt
-                if receipt.roots:  # a frame failed above: it is tried once in each run
-                    stack += part.inputs()
+                if receipt.roots:
+                    partial.append(part)
+                    roots |= {(r["stage"], r["position"], r["frame"]) for r in receipt.roots}
+        self._receipt_is_enough = {part for part, files in seen.items() if not files}
         self._add_conditional(needs)
         return needs
 
@@ -97,18 +122,21 @@ class Assessor:
 
     def needed(self, part: Part) -> bool:
         """Whether a part has to be computed, as scratch is at this moment: another run may have done it."""
-        return bool(self._state(part, lambda p: read_receipt(p.place.receipt))[0])
+        files = part not in self._receipt_is_enough
+        return bool(self._state(part, lambda p: read_receipt(p.place.receipt), files)[0])
 
-    def _state(self, part: Part, look_up: Callable[[Part], Receipt | None]) -> tuple[str, Receipt | None]:
+    def _state(
+        self, part: Part, look_up: Callable[[Part], Receipt | None], files: bool
+    ) -> tuple[str, Receipt | None]:
         fresh = part.id in self.computed
         if part.node.id in self.forced and not fresh:
             return "forced", None
         receipt = look_up(part)
         if receipt is None:
             return self._why_missing(part), None
-        if not files_whole(part.place.folder, receipt):
+        if files and not files_whole(part.place.folder, receipt):
             return "its files are gone or cut", None
-        if (receipt.failed or receipt.halo) and not fresh:
+        if (receipt.failed or receipt.halo) and not fresh and self._before(part):
             return "failed before, tried once more", None
         for source in part.inputs():
             recorded = receipt.inputs.get(str(source.place.receipt.relative_to(self.plan.scratch)))
@@ -116,6 +144,13 @@ class Assessor:
             if current is not None and recorded is not None and current.digest != recorded:
                 return f"{source.node.id} was computed anew and differs", None
         return "", receipt
+
+    def _before(self, part: Part) -> bool:
+        """Whether a part was computed before this run began."""
+        try:
+            return self.began_ns is None or part.place.receipt.stat().st_mtime_ns <= self.began_ns
+        except OSError:
+            return True
 
     def _listed(self, part: Part) -> Receipt | None:
         # One listing a folder costs less than a failed open for each of thousands of parts.
@@ -135,6 +170,29 @@ class Assessor:
         if part.node not in self._why:
             self._why[part.node] = _compare(part.node)
         return self._why[part.node]
+
+
+def _through(plan: Plan, roots: Collection[Root]) -> set[Part]:
+    """The parts in which frames failed, and all that read them at any distance.
+
+    Of a partial result's inputs the others need not be there: a failure did not come through them.
+    """
+    failed: dict[tuple[str, str], set[int | None]] = {}
+    for where, position, frame in roots:
+        failed.setdefault((where, position), set()).add(frame)
+    found: set[Part] = set()
+    for node in plan.nodes:
+        for part in plan.parts(node):
+            frames = failed.get((node.id, part.position or FOR_ALL))
+            if (frames and _fails(part, frames)) or any(source in found for source in part.inputs()):
+                found.add(part)
+    return found
+
+
+def _fails(part: Part, frames: Collection[int | None]) -> bool:
+    """Whether a part has one of these frames or reads it as acquired, or it stands for none in particular."""
+    own = {*part.frames, *part.raw_frames}
+    return any(frame is None or frame < 0 or frame in own for frame in frames)
 
 
 def _difference(name: str, old: Any, new: Any) -> str:

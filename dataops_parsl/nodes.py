@@ -126,3 +126,9 @@ class Part:
         if self.previous is not None:
             seen[id(self.previous)] = self.previous
         return seen.values()
+
+    def reads_files_of(self, source: Part) -> bool:
+        """Whether it reads what an input wrote, and not its receipt alone, as of the batch before."""
+        return source is not self.previous or any(
+            source in parts for sources in self.reads.values() for _, _, parts in sources
+        )

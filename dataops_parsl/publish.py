@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 from dataops_parsl.bundle import Bundle
 from dataops_parsl.errors import InputMissingError
+from dataops_parsl.nodes import Part
 from dataops_parsl.plan import Plan
 from dataops_parsl.stages.death_rules import NEGATIVE
 from dataops_parsl.storage.parts import parquet_bytes, read_receipt, read_tables
@@ -62,6 +63,11 @@ def readable(plan: Plan) -> bool:
     except InputMissingError:
         return False
     return True
+
+
+def label_parts(plan: Plan) -> list[Part]:
+    """The parts that `label_images` reads."""
+    return [part for node in plan.nodes if LABELS in node.step.gives for part in plan.parts(node)]
 
 
 def label_images(plan: Plan) -> Callable[[str, str, int], NDArray[np.uint32] | None]:

@@ -26,6 +26,7 @@ from dataops_parsl.storage.parts import (
     PartPlace,
     Receipt,
     drop_receipts,
+    overwriting,
     publish_receipt,
     publish_table,
     read_receipt,
@@ -178,7 +179,14 @@ class _Shell:
                 if frame not in self.receipt.failed:
                     self.receipt.halo[frame] = reason
         if any(isinstance(given, Pixels) for given in self.step.gives.values()):
-            drop_receipts(self.place)
+            with overwriting(self.place):
+                drop_receipts(self.place)
+                self._publish_all(outputs, started)
+        else:
+            self._publish_all(outputs, started)
+        return self.receipt
+
+    def _publish_all(self, outputs: Mapping[str, Any], started: float) -> None:
         for name, value in outputs.items():
             self.receipt.outputs[name] = self._publish(name, value)
         self.receipt.figures |= {
@@ -191,7 +199,6 @@ class _Shell:
             "versions": worker_versions(),
         }
         publish_receipt(self.place, self.receipt)
-        return self.receipt
 
     def _publish(self, name: str, value: Any) -> dict[str, Any]:
         if isinstance(value, pa.Table):

@@ -6,6 +6,7 @@ import importlib.util
 import os
 import shutil
 import signal
+import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -15,6 +16,8 @@ from dataops_parsl.truth.render import render
 from dataops_parsl.truth.scene import Scene
 from dataops_parsl.truth.simulate import simulate
 from tests.helpers import CHANNELS, DESCRIPTION, PLATE, PROJECT, Project, processes_of, wait_for
+
+DISK_MB = 8
 
 
 @pytest.fixture(scope="session")
@@ -108,6 +111,21 @@ def sealed_project(tmp_path_factory: pytest.TempPathFactory, small_films: Path) 
     made.run("run", "--workers", "2")
     made.run("run", "stills", "--dataset", "torn", "--frames", "4", "--workers", "2", expect=4)
     return made
+
+
+@pytest.fixture
+def small_disk(tmp_path: Path) -> Iterator[Path]:
+    """A disk of its own, of a few megabytes."""
+    disk = tmp_path / "disk"
+    disk.mkdir()
+    words = ["mount", "-t", "tmpfs", "-o", f"size={DISK_MB}m", "tmpfs", str(disk)]
+    done = subprocess.run(words, capture_output=True, text=True, check=False)
+    if done.returncode:
+        pytest.skip(f"a small disk cannot be mounted here: {done.stderr.strip()}")
+    try:
+        yield disk
+    finally:
+        subprocess.run(["umount", str(disk)], check=True)
 
 
 @pytest.fixture

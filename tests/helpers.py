@@ -152,3 +152,19 @@ def wait_for(condition: Callable[[], Any], seconds: float, what: str) -> Any:
             return value
         time.sleep(0.05)
     raise AssertionError(f"after {seconds} s still not: {what}")
+
+
+def fill(disk: Path) -> Path:
+    """Fill a disk to the last byte; returns the file that did it."""
+    filler = disk / "filler"
+    handle = os.open(filler, os.O_WRONLY | os.O_CREAT)
+    try:
+        for size in (1 << 16, 1 << 12, 1):
+            try:
+                while True:
+                    os.write(handle, b"x" * size)
+            except OSError:
+                continue
+    finally:
+        os.close(handle)
+    return filler

@@ -52,7 +52,7 @@ def link_inputs(root: Path, prepared: Path, stage: str) -> Path:
     with place_errors(folder):
         folder.mkdir(parents=True)
         for inputs in sorted(p for p in prepared.iterdir() if p.is_dir()) if prepared.exists() else ():
-            if inputs.name != stage:
+            if inputs.name != stage and not inputs.name.startswith("."):  # not the leases of other runs
                 (folder / inputs.name).symlink_to(inputs, target_is_directory=True)
     return root
 

@@ -25,6 +25,7 @@ from dataops_parsl.dataset import ingest, writers
 from dataops_parsl.dataset.manifest import Dataset
 from dataops_parsl.engine.executors import Pool
 from dataops_parsl.engine.groups import Group, groups
+from dataops_parsl.engine.sharing import use_of
 from dataops_parsl.errors import PlaceError
 from dataops_parsl.events import Events
 from dataops_parsl.needs import Assessor
@@ -32,6 +33,7 @@ from dataops_parsl.nodes import Part
 from dataops_parsl.plan import Plan
 from dataops_parsl.stage import PER_FRAME, Stage
 from dataops_parsl.storage.atomic import write_bytes
+from dataops_parsl.storage.part_claims import PartClaims
 from dataops_parsl.storage.parts import Receipt, publish_receipt
 from dataops_parsl.workflow import Workflow
 
@@ -69,8 +71,8 @@ class Rates:
     dispatched : float
         The engine: plan, ready queue, events.
     whole : float
-        With what a computed task also does: its worker's log, its receipt, and the question before it is
-        submitted whether another run has done it.
+        With what a computed task also does: its worker's log, its receipt, its claim, and the question before
+        it is submitted whether another run has done it.
     """
 
     tasks: int
@@ -127,7 +129,9 @@ def _whole(pool: Pool, many: Many, config: Loaded, group: Group, events: Events)
         for node in dict.fromkeys(part.node for part in mine):
             (node.folder / "receipts").mkdir(parents=True)
         needed: Callable[[Part], bool] = Assessor(plan).needed
-        return len(mine) / dispatched(pool, plan, mine, _no_time, events, receipts=True, needed=needed)
+        with use_of(plan, "overhead") as use, PartClaims(use) as claims:
+            took = dispatched(pool, plan, mine, _no_time, events, receipts=True, needed=needed, claims=claims)
+        return len(mine) / took
 
 
 @dataclass(frozen=True)

@@ -23,6 +23,7 @@ from dataops_parsl.errors import PlaceError
 from dataops_parsl.events import Events, Listener
 from dataops_parsl.nodes import Part
 from dataops_parsl.plan import Plan
+from dataops_parsl.storage.part_claims import Claims
 
 Row = dict[str, Any]
 
@@ -160,6 +161,7 @@ def dispatched(
     *,
     receipts: bool = False,
     needed: Any = None,
+    claims: Claims | None = None,
 ) -> float:
     """Seconds that the engine takes for these parts.
 
@@ -171,9 +173,11 @@ def dispatched(
         Let workers leave a receipt and write their log.
     needed : callable or None
         Asked of each part when its turn comes; None asks nobody.
+    claims : Claims or None
+        Of a run that may share its scratch.
     """
     stand_in = StandIn(replay, lambda part: {"replay_s": seconds(part), "receipt": receipts})
-    dispatcher = Dispatcher(pool, plan, events, 3, "stop", stand_in)
+    dispatcher = Dispatcher(pool, plan, events, 3, "stop", stand_in, claims)
     started = time.perf_counter()
     result = dispatcher.run(todo, needed or (lambda _: True), lambda _: None)
     took = time.perf_counter() - started

@@ -17,12 +17,14 @@ from typing import Any
 from dataops_parsl.bench.inputs import changed, link_inputs, remove
 from dataops_parsl.bench.meeting import on_every_worker
 from dataops_parsl.bench.tasks import meet, rehearse
+from dataops_parsl.bundle import new_id
 from dataops_parsl.config import Loaded
 from dataops_parsl.dataset.manifest import Dataset
 from dataops_parsl.engine.dispatch import Dispatcher
 from dataops_parsl.engine.executors import Pool
 from dataops_parsl.engine.groups import Group, groups
 from dataops_parsl.engine.rounds import prepare, rounds
+from dataops_parsl.engine.sharing import use_of
 from dataops_parsl.errors import PartialError, PlaceError
 from dataops_parsl.events import Events, Listener
 from dataops_parsl.needs import Assessor
@@ -31,6 +33,7 @@ from dataops_parsl.plan import Plan
 from dataops_parsl.publish import roots
 from dataops_parsl.spec import Specs
 from dataops_parsl.stage import PER_FRAME
+from dataops_parsl.storage.part_claims import PartClaims
 from dataops_parsl.storage.parts import fingerprint, read_receipt
 from dataops_parsl.workflow import Workflow
 
@@ -92,24 +95,33 @@ def prepare_inputs(setup: Setup, stages: Sequence[str], workers: int, log: Path)
     for frames in (None, setup.config.config.batch_frames):
         config = changed(setup.config, workers=workers, frames=frames)
         plan = Plan(setup.flow.feeding(stages), setup.dataset, config)
-        assessor = Assessor(plan)
-        needs = assessor.assess()
-        if not needs.todo:
-            continue
-        n += len(needs.todo)
-        events = Events(log / "events.jsonl", log / "failures", setup.listeners)
-        needed = groups(config, [node.stage for node in plan.nodes])
-        try:
-            with Pool(config, needed, setup.run_id, log, setup.lease, events.block) as pool:
-                dispatcher = Dispatcher(pool, plan, events, config.config.engine.max_attempts, "finish")
-                failed = rounds(plan, assessor, needs, dispatcher, lambda *_: None)
-        finally:
-            events.close()
+        made, failed = _make(setup, plan, log)
+        n += made
         bad = {part.id: outcome["reason"] for part, outcome in failed.items()}
         bad |= {f"{r['stage']} of {r['position']}, frame {r['frame']}": r["reason"] for r in roots(plan)}
         if bad:
             _refuse(bad, log)
     return n
+
+
+def _make(setup: Setup, plan: Plan, log: Path) -> tuple[int, dict[Part, dict[str, Any]]]:
+    """Compute what is missing of a plan, beside runs that may go on; number of tasks, and what failed."""
+    with use_of(plan, new_id()) as use, PartClaims(use) as claims:
+        use.called(setup.run_id)
+        assessor = Assessor(plan)
+        needs = assessor.assess()
+        if not needs.todo:
+            return 0, {}
+        events = Events(log / "events.jsonl", log / "failures", setup.listeners)
+        needed = groups(plan.config, [node.stage for node in plan.nodes])
+        attempts = plan.config.config.engine.max_attempts
+        try:
+            with Pool(plan.config, needed, setup.run_id, log, setup.lease, events.block) as pool:
+                dispatcher = Dispatcher(pool, plan, events, attempts, "finish", claims=claims)
+                failed = rounds(plan, assessor, needs, dispatcher, lambda *_: None)
+        finally:
+            events.close()
+        return len(needs.todo), failed
 
 
 def measure(

@@ -26,6 +26,7 @@ from dataops_parsl.config import Bench
 from dataops_parsl.dataset.manifest import Dataset
 from dataops_parsl.engine.groups import groups
 from dataops_parsl.engine.preflight import findings, require
+from dataops_parsl.engine.sharing import use_of
 from dataops_parsl.errors import RejectedError, UsageError
 from dataops_parsl.figures import scaling
 from dataops_parsl.figures.base import png_bytes, svg_bytes
@@ -115,6 +116,8 @@ class _Run:
         with ExitStack() as stack:
             stack.enter_context(stop_signals())
             stack.enter_context(Lease(record.master.lease))
+            # The cases read the inputs through links, until the end.
+            stack.enter_context(use_of(self.plan, record.master.id, pixels=False))
             self._describe(record)
             progress = Progress(blocks=not self.local)
             stack.callback(progress.close)

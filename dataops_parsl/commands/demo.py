@@ -37,6 +37,11 @@ def ensure_demo(data_root: Path, name: str = NAME, format: str = "tiff-frames") 
     return simulate.ensure_simulated(data_root, name, NAME, format)
 
 
+def has_truth(dataset: Dataset) -> bool:
+    """Whether the dataset was simulated and its truth is there."""
+    return kit.truth_folder(dataset.root.parent, dataset.name).is_dir()
+
+
 def truth_scores(
     dataset: Dataset, tables: Mapping[str, pa.Table], masks: kit.Found | None = None
 ) -> pa.Table | None:

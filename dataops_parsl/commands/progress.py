@@ -5,6 +5,7 @@ from __future__ import annotations
 import shutil
 import sys
 import time
+from collections import Counter
 from collections.abc import Mapping
 from typing import Any, TextIO
 
@@ -40,9 +41,11 @@ class Progress:
         self._last = 0.0
         self._lost = 0
         self._size: dict[str, int] = {}
+        self._waits: dict[str, tuple[str, str]] = {}
 
     def expect(self, plan: Plan, todo: Mapping[Part, Any]) -> None:
         """Add the tasks of a round, stages in the order of the workflow."""
+        self._waits.clear()
         for node in plan.nodes:
             for part in todo:
                 if part.node is node:
@@ -54,7 +57,11 @@ class Progress:
     def on_event(self, event: dict[str, Any]) -> None:
         """Count what ended."""
         stage = event.get("task", "").partition(".")[0]
-        if event["event"] == "submitted":
+        if event["event"] in ("submitted", "passed_over"):
+            self._waits.pop(event["task"], None)
+        if event["event"] == "waits":
+            self._waits[event["task"]] = (event["run"], event["what"])
+        elif event["event"] == "submitted":
             self._first.setdefault(stage, time.monotonic())
         elif event["event"] == "lost":
             self._lost += 1
@@ -97,7 +104,7 @@ class Progress:
             lines = [self._line(stage, now) for stage in self._total]
             if self._lost:
                 lines.append(f"  {self._lost} worker(s) lost and replaced")
-            lines += [f"  {line}" for line in self._block_lines()]
+            lines += [f"  {line}" for line in (*self._waiting(), *self._block_lines())]
             width = shutil.get_terminal_size().columns
             up = f"\x1b[{self._drawn_lines}A" if self._drawn_lines else ""
             # There may be fewer lines than before.
@@ -107,9 +114,18 @@ class Progress:
             parts = [f"{s} {self._done[s]}/{t}" for s, t in self._total.items()]
             lost = [f"{self._lost} worker(s) lost"] if self._lost else []
             left = [words] if (words := self._left(now)) else []
-            line = " · ".join([*parts, *lost, *left, *self._block_lines()])
+            line = " · ".join([*parts, *lost, *left, *self._waiting(), *self._block_lines()])
             self._stream.write(f"  {line}\n")
         self._stream.flush()
+
+    def _waiting(self) -> list[str]:
+        """What other runs are waited for."""
+        many = Counter(self._waits.values())
+        return [
+            f"waiting for run {run}: {n} part{'s' * (n != 1)}"
+            + ("" if what == "part" else ", which it keeps as they are until it ends")
+            for (run, what), n in sorted(many.items())
+        ]
 
     def _block_lines(self) -> list[str]:
         return self._blocks.lines() if self._blocks else []

@@ -3,25 +3,27 @@
 from __future__ import annotations
 
 import argparse
-import shutil
 import time
 from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
 from dataops_parsl import publish, workflow
-from dataops_parsl.bundle import TRACE, Bundle, abandon_stale, find_sealed, now, open_bundle
+from dataops_parsl.bundle import TRACE, Bundle, abandon_stale, find_sealed, new_id, now, open_bundle
 from dataops_parsl.commands import demo
 from dataops_parsl.commands.failures import partial_error
 from dataops_parsl.commands.progress import Progress
 from dataops_parsl.commands.setting import Setting, add_config_arguments, load_setting, open_dataset
 from dataops_parsl.commands.signals import stop_signals
+from dataops_parsl.commands.together import finish_lean, made_already, remove, say_who
 from dataops_parsl.config import Loaded
 from dataops_parsl.engine.dispatch import Dispatcher
 from dataops_parsl.engine.groups import Group, groups
+from dataops_parsl.engine.lean import Lean
 from dataops_parsl.engine.pools import pool_class
 from dataops_parsl.engine.preflight import findings, require
 from dataops_parsl.engine.rounds import rounds
+from dataops_parsl.engine.sharing import Shared, use_of
 from dataops_parsl.errors import RejectedError
 from dataops_parsl.estimate.history import scratch_sizes
 from dataops_parsl.estimate.predict import estimate
@@ -36,6 +38,7 @@ from dataops_parsl.report.words import duration
 from dataops_parsl.sealing import describe, made_by, noted, record
 from dataops_parsl.storage.atomic import check_root
 from dataops_parsl.storage.claims import Lease
+from dataops_parsl.storage.part_claims import PartClaims
 from dataops_parsl.storage.parts import parquet_bytes
 from dataops_parsl.trace import devices, executors, gpu_idle_frac, trace
 from dataops_parsl.validate.versions import others
@@ -62,6 +65,9 @@ def add_parser(commands: Any) -> None:
         help="compute this stage anew, and all after it",
     )
     parser.add_argument("--dry-run", action="store_true", help="say what would be computed, and why")
+    parser.add_argument(
+        "--lean", action="store_true", help="delete each intermediate once nothing more reads it"
+    )
     add_config_arguments(parser)
     parser.set_defaults(execute=execute)
 
@@ -90,14 +96,25 @@ def execute(args: argparse.Namespace) -> int:
         _say(f"Nothing to do: this result is complete in {sealed.root}")
         _show_truth(sealed)
         return 0
-    needs = assessor.assess()
     if args.dry_run:
-        return _dry_run(needs, plan)
-    _check_place(setting.config, needs)
-    _check_room(plan, needs)
-    if sealed and not forced:
-        return _retry_partial(setting, plan, assessor, needs, sealed)
-    return _compute_and_seal(setting, plan, assessor, needs)
+        return _dry_run(assessor.assess(), plan)
+    for root, key in ((plan.scratch, "paths.scratch_root"), (output_root, "paths.output_root")):
+        check_root(root, key)
+    with stop_signals(), use_of(plan, new_id()) as use, PartClaims(use) as claims:
+        assessor.began_ns = use.began_ns
+        lean = Lean(plan, use, _read_at_the_end(plan)) if args.lean else None
+        shared = Shared(use, claims, lean)
+        needs = assessor.assess()
+        _check_place(setting.config, needs)
+        _check_room(plan, needs)
+        if sealed and not forced:
+            return _retry_partial(setting, plan, assessor, needs, shared, sealed)
+        return _compute_and_seal(setting, plan, assessor, needs, shared)
+
+
+def _read_at_the_end(plan: Plan) -> list[Part]:
+    """What is read beside the tables' own parts when they are published: masks, to compare with the truth."""
+    return publish.label_parts(plan) if demo.has_truth(plan.dataset) else []
 
 
 def _check_place(config: Loaded, needs: Needs) -> None:
@@ -146,53 +163,46 @@ def _dry_run(needs: Needs, plan: Plan) -> int:
     return 0
 
 
-def _retry_partial(setting: Setting, plan: Plan, assessor: Assessor, needs: Needs, sealed: Bundle) -> int:
-    """A partial bundle of this result is there: try its failed frames once; if nothing changes, say so."""
-    before = sealed.facts.get("parts", {})
-    if needs.todo:
-        return _compute_and_seal(setting, plan, assessor, needs, unless=before, partial=sealed)
-    if publish.digests(plan) == before:
-        raise partial_error(sealed.facts.get("failures", []), sealed)
-    return _compute_and_seal(setting, plan, assessor, needs)
-
-
-def _compute_and_seal(
-    setting: Setting,
-    plan: Plan,
-    assessor: Assessor,
-    needs: Needs,
-    unless: dict[str, str] | None = None,
-    partial: Bundle | None = None,
+def _retry_partial(
+    setting: Setting, plan: Plan, assessor: Assessor, needs: Needs, shared: Shared, sealed: Bundle
 ) -> int:
+    """A partial bundle of this result is there: try its failed frames once; if nothing changes, say so."""
+    if not needs.todo and publish.digests(plan) == sealed.facts.get("parts", {}):
+        raise partial_error(sealed.facts.get("failures", []), sealed)
+    return _compute_and_seal(setting, plan, assessor, needs, shared)
+
+
+def _compute_and_seal(setting: Setting, plan: Plan, assessor: Assessor, needs: Needs, shared: Shared) -> int:
     """Compute what is needed, publish, check, seal.
 
-    Parameters
-    ----------
-    unless : mapping of part to digest
-        When the parts end up just so, the bundle `partial` already says everything: none is made.
+    No bundle is made when another one says the same already: one that was partial before, or that another
+    run made meanwhile.
     """
     started = time.monotonic()
     output_root = setting.config.paths.output_root
-    check_root(plan.scratch, "paths.scratch_root")
-    check_root(output_root, "paths.output_root")
-    bundle, continued = open_bundle(output_root, plan.workflow.name, plan.recipe)
+    bundle, continued = open_bundle(output_root, plan.workflow.name, plan.recipe, run=shared.use.run)
     if continued:
+        shared.use.called(bundle.id)
         _say(f"Continuing {bundle.root}, which was not finished")
+    say_who(shared.use, plan)
     progress = Progress(blocks=setting.config.config.site.kind == "slurm")
     with ExitStack() as stack:
-        stack.enter_context(stop_signals())
         stack.enter_context(Lease(bundle.lease))
         events = Events(bundle.events, bundle.root / "log" / "failures", (progress,))
         stack.callback(events.close)
         stack.callback(progress.close)
         _describe(bundle, setting, plan)
-        failures = _compute(setting, plan, assessor, needs, events, progress, bundle)
-        nothing_new = partial is not None and publish.digests(plan) == unless
-        if not nothing_new:
+        failures = _compute(setting, plan, assessor, needs, events, progress, bundle, shared)
+        same = None if assessor.forced else made_already(plan, output_root, shared.use)
+        if same is None:
             verdict = _publish_and_seal(bundle, plan, events, failures, started)
-    if nothing_new and partial is not None:
-        shutil.rmtree(bundle.root)
-        raise partial_error(partial.facts.get("failures", []), partial)
+    if same is not None:
+        remove(bundle)
+    if shared.lean is not None:
+        finish_lean(shared.lean, plan)
+    if same is not None:
+        _say(f"{events.n_tasks} tasks; this result is in {same.root}")
+        return _told_before(same)
     abandon_stale(output_root, plan.workflow.name, plan.recipe)
     _say(f"{events.n_tasks} tasks in {duration(time.monotonic() - started)}, verdict: {verdict}")
     for note in bundle.facts["notes"]:
@@ -209,6 +219,14 @@ def _compute_and_seal(
             f"{c['what']}: {c['found']}" for c in bundle.facts["checks"] if c["verdict"] == "failed"
         )
         raise RejectedError(f"the tables of {bundle.root} do not hold together: {wrong}")
+    return 0
+
+
+def _told_before(same: Bundle) -> int:
+    """Nothing was published, since another bundle says the same."""
+    if same.facts.get("verdict") != "accepted":
+        raise partial_error(same.facts.get("failures", []), same)
+    _show_truth(same)
     return 0
 
 
@@ -277,6 +295,7 @@ def _compute(
     events: Events,
     progress: Progress,
     bundle: Bundle,
+    shared: Shared,
 ) -> list[dict[str, Any]]:
     """Plan, run, plan again until nothing is left; returns what failed."""
     given_up: dict[Part, dict[str, Any]] = {}
@@ -287,8 +306,10 @@ def _compute(
             _say("Waiting for the endpoint's first worker, to ask what it sees; it may have to queue")
         with kind(setting.config, _groups(plan), bundle.id, logs, bundle.lease, events.block) as pool:
             engine = setting.config.config.engine
-            dispatcher = Dispatcher(pool, plan, events, engine.max_attempts, engine.on_failure)
-            given_up = rounds(plan, assessor, needs, dispatcher, progress.expect)
+            dispatcher = Dispatcher(
+                pool, plan, events, engine.max_attempts, engine.on_failure, claims=shared.claims
+            )
+            given_up = rounds(plan, assessor, needs, dispatcher, progress.expect, shared.lean)
     gone = [
         {
             "position": part.position,

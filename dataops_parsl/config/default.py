@@ -45,7 +45,7 @@ def write_default(stage_classes: Sequence[type[Stage]]) -> str:
     for cls in stage_classes:
         blocks += _table(cls, cls().model_dump(mode="json"), ("stages", cls.name))
     blocks += _table(Resources, Resources().model_dump(mode="json"), ("resources", "default"), _RESOURCES)
-    for name in ("site", "engine"):
+    for name in ("site", "engine", "retention"):
         blocks += _table(inner[name], getattr(settings, name).model_dump(mode="json"), (name,))
     return "\n\n".join(blocks) + "\n"
 

@@ -301,6 +301,26 @@ class Engine(Table):
         return self
 
 
+class Retention(Table):
+    """What `purge` lets go, and what it keeps. Runs that are going on keep what they use, whatever is set
+    here; a purge by hand (--dataset, --stage, --older-than) goes by its own words alone."""
+
+    scratch_days: float = Field(default=30, ge=0)
+    """Step folders on scratch that no run has written or named for so many days go. 0: age is no reason."""
+
+    max_scratch_gb: float = Field(default=0, ge=0)
+    """Of what is left on scratch, the longest unused goes until it takes no more than this, GB (10^9 bytes).
+    0: no limit."""
+
+    keep_last_runs: int = Field(default=1, ge=0)
+    """What the last runs of each workflow on each dataset are made of stays, however old and large: so many
+    runs."""
+
+    log_days: float = Field(default=90, ge=0)
+    """Logs of runs that were never sealed go so many days after their last line; those of sealed runs are
+    part of what is sealed. 0: never."""
+
+
 class Settings(Table):
     """The part of the configuration whose keys are the same whatever the stages and the dataset."""
 
@@ -314,6 +334,7 @@ class Settings(Table):
     dataset: DatasetChoice = DatasetChoice()
     site: Site = Site()
     engine: Engine = Engine()
+    retention: Retention = Retention()
 
 
 class Config(Settings):

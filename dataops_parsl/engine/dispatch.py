@@ -15,11 +15,13 @@ from typing import Any
 
 from dataops_parsl.engine.executors import Pool
 from dataops_parsl.engine.lost import explain, is_loss
+from dataops_parsl.engine.parked import Parked
 from dataops_parsl.errors import PlaceError
 from dataops_parsl.events import Events
 from dataops_parsl.nodes import Part, StepNode
 from dataops_parsl.plan import Plan
 from dataops_parsl.spec import Specs
+from dataops_parsl.storage.part_claims import Alone, Claims
 from dataops_parsl.task import execute
 
 Outcome = dict[str, Any]
@@ -124,6 +126,8 @@ class Dispatcher:
         ``finish`` completes all that does not depend on a failure; ``stop`` submits nothing more.
     stand_in : StandIn or None
         What to do instead of the tasks.
+    claims : Claims or None
+        Asked before a part is computed; None where no other run can be on the same scratch.
     """
 
     def __init__(
@@ -134,7 +138,10 @@ class Dispatcher:
         max_attempts: int,
         on_failure: str,
         stand_in: StandIn | None = None,
+        claims: Claims | None = None,
     ) -> None:
+        self._claims = claims or Alone()
+        self._parked = Parked(self._claims)
         self._does = stand_in or StandIn(execute, lambda _: {})
         self.pool, self.plan, self.events = pool, plan, events
         self.max_attempts, self.on_failure = max_attempts, on_failure
@@ -152,8 +159,12 @@ class Dispatcher:
         todo: Mapping[Part, str],
         needed: Callable[[Part], bool],
         finished: Callable[[Part], None],
+        settled: Callable[[Part], None] = lambda _: None,
     ) -> Round:
         """Compute the parts of `todo`, inputs before what reads them.
+
+        A part that another run computes just now is put aside and asked about again a little later; other
+        parts go on meanwhile.
 
         Parameters
         ----------
@@ -161,6 +172,8 @@ class Dispatcher:
             Asked of each part when its turn comes: what another run has done meanwhile is passed over.
         finished : callable
             Told of each part that was computed.
+        settled : callable
+            Told of each part that was computed or passed over: it can be read.
 
         Raises
         ------
@@ -174,19 +187,25 @@ class Dispatcher:
             self._queues[self._labels[part.node]].remaining += 1
             if not n_sources:
                 self._make_ready(part)
+        self._parked.clear()
         flying: set[Part] = set()
-        while flying or (any(self._queues.values()) and not result.stopped):
+
+        def can_be_read(part: Part) -> None:
+            settled(part)
+            self._unlock(part, waiting, dependents)
+
+        while flying or ((any(self._queues.values()) or self._parked) and not result.stopped):
             if not result.stopped:
-                self._submit_ready(todo, needed, flying, waiting, dependents)
+                self._submit_ready(todo, needed, flying, can_be_read)
             self._say_demand(result.stopped)
-            for part, future in self._next() if flying else ():
+            for part, future in self._next() if flying or self._parked else ():
                 outcome = self._outcome(part, future)
                 if outcome is None:  # lost: tried again
                     continue
                 flying.discard(part)
                 if self._take(part, outcome, result):
                     finished(part)
-                    self._unlock(part, waiting, dependents)
+                    can_be_read(part)
         result.blocked = _blocked(result.failed, dependents)
         self._say_demand(stopped=True)
         return result
@@ -203,6 +222,7 @@ class Dispatcher:
         self._queues[attempts.label].flying -= 1
         self._queues[attempts.label].took(outcome)
         self._queues[self._labels[part.node]].remaining -= 1
+        self._claims.drop(part.place)
         self.events.ended(part, {"attempt": attempts.number, "executor": attempts.label, **outcome})
         status = outcome["status"]
         if status in ("refused", "unfit"):
@@ -224,19 +244,25 @@ class Dispatcher:
         todo: Mapping[Part, str],
         needed: Callable[[Part], bool],
         flying: set[Part],
-        waiting: dict[Part, int],
-        dependents: Mapping[Part, list[Part]],
+        can_be_read: Callable[[Part], None],
     ) -> None:
+        for part in self._parked.due():
+            self._make_ready(part)
         for line in list(self._queues.values()):
             while line and line.flying < line.window:
                 part = line.pop({name for name, other in self._queues.items() if other.hungry})
-                if needed(part):
+                # Claimed first: asked first, it could be computed by another run in between, and then again.
+                if holder := self._claims.take(part.place):
+                    if self._parked.add(part, holder):
+                        self.events.waits(part, holder.run, holder.what)
+                elif needed(part):
                     self._submit(part, todo[part])
                     flying.add(part)
                 else:
+                    self._claims.drop(part.place)
                     line.remaining -= 1
                     self.events.passed_over(part)
-                    self._unlock(part, waiting, dependents)
+                    can_be_read(part)
 
     def _say_demand(self, stopped: bool) -> None:
         for label, line in self._queues.items():
@@ -279,8 +305,8 @@ class Dispatcher:
         future.add_done_callback(lambda f, p=part: self._results.put((p, f)))
 
     def _next(self) -> Iterator[tuple[Part, Any]]:
-        """The results that are there, after waiting for the first."""
-        wait_s = 1.0
+        """The results that are there, after waiting for the first, or for a part that was put aside."""
+        wait_s = min(1.0, self._parked.wait_s())
         try:
             while True:
                 yield self._results.get(timeout=wait_s)

@@ -47,6 +47,16 @@ def number(value: Any, digits: int = 2) -> str:
     return f"{value:.{digits}g}" if abs(value) < 10**digits else f"{value:.0f}"
 
 
+def size(n_bytes: int) -> str:
+    """Such as ``12.3 MB``; of 10^6 bytes."""
+    value = float(n_bytes)
+    for unit in ("B", "kB", "MB", "GB"):
+        if value < 999.5:
+            return f"{value:.0f} {unit}" if unit == "B" or value >= 99.5 else f"{value:.3g} {unit}"
+        value /= 1000
+    return f"{value:.3g} TB"
+
+
 def many(n: int, word: str, plural: str = "") -> str:
     """Such as ``1 frame`` or ``12 frames``."""
     return f"{number(n)} {word if n == 1 else plural or word + 's'}"

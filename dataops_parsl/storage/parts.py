@@ -7,11 +7,15 @@ are one shard a batch in one zarr array per step, position and channel. The rece
 
 from __future__ import annotations
 
+import contextlib
+import fcntl
 import hashlib
 import io
 import json
 import os
-from collections.abc import Iterable, Mapping, Sequence
+import time
+import zlib
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from fnmatch import fnmatchcase
 from pathlib import Path
@@ -22,10 +26,12 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from dataops_parsl.errors import InputMissingError
-from dataops_parsl.storage.atomic import write_bytes, write_json
+from dataops_parsl.storage.atomic import place_errors, write_bytes, write_json
 from dataops_parsl.tables import one_piece
 
 _LARGE_BYTES = 2**24
+_PATIENCE_S = 60.0
+"""Longer than any batch takes to be written."""
 
 
 def fingerprint(value: Any) -> str:
@@ -61,6 +67,11 @@ class PartPlace:
     def notes(self) -> Path:
         """Where a second attempt notes the frame that it is at."""
         return self.folder / "receipts" / f"{self.stem}.{self.recipe[:16]}.at"
+
+    @property
+    def claim(self) -> Path:
+        """What says that a run computes it just now."""
+        return self.folder / "receipts" / f"{self.stem}.{self.recipe[:16]}.claim"
 
     def table(self, output: str) -> Path:
         """Path of one table of the part."""
@@ -159,6 +170,32 @@ def publish_receipt(place: PartPlace, receipt: Receipt) -> None:
     """Write the receipt: from now on the part is there."""
     write_json(place.receipt, receipt.to_json())
     place.notes.unlink(missing_ok=True)
+
+
+@contextlib.contextmanager
+def overwriting(place: PartPlace) -> Iterator[None]:
+    """Hold the place of a batch of pixels while its receipts are dropped, it is written, and its receipt is.
+
+    A worker whose run was killed may write the same batch as the worker of the run that took over, even with
+    another recipe. One after the other, each leaves a receipt that says what is there. Readers would find out
+    otherwise, but not who only counts what receipts say.
+    """
+    path = place.folder / "receipts" / ".lock"
+    with place_errors(path):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        lock = open(path, "ab")  # noqa: SIM115 - closed below, which unlocks it
+    with lock:
+        # One byte of it for each batch, so that batches do not wait for each other.
+        byte, until = zlib.crc32(place.stem.encode()), time.monotonic() + _PATIENCE_S
+        while time.monotonic() < until:
+            try:
+                fcntl.lockf(lock, fcntl.LOCK_EX | fcntl.LOCK_NB, 1, byte)
+                break
+            except BlockingIOError:
+                time.sleep(0.05)
+            except OSError:  # a file system without locks
+                break
+        yield
 
 
 def drop_receipts(place: PartPlace) -> None:

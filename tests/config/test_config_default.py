@@ -70,6 +70,7 @@ def test_layout() -> None:
         "resources",
         "site",
         "engine",
+        "retention",
     ]
 
 

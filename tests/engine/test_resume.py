@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import signal
 from pathlib import Path
 
@@ -11,6 +12,7 @@ import psutil
 import pytest
 
 from tests.helpers import Project, processes_of, same_tables, wait_for
+from tests.in_process import parts, planned
 
 pytestmark = pytest.mark.usefixtures("leaves_nothing")
 
@@ -116,12 +118,19 @@ def test_workers_and_batches_change_nothing(project: Project, expected, workers:
     assert same_tables(project.tables(), expected)
 
 
-def test_two_runs_at_once(project: Project, expected) -> None:
+def test_two_runs_at_once_make_one_result(project: Project, expected) -> None:
     drivers = [project.start("run", "--workers", "1") for _ in range(2)]
     for driver in drivers:
         assert driver.wait() == 0, driver.output
-    for bundle in project.bundles():
-        assert same_tables(project.tables(bundle), expected)
+    (bundle,) = project.bundles()
+    assert same_tables(project.tables(bundle), expected)
+    one, other = sorted((driver.output for driver in drivers), key=lambda text: "this result is in" in text)
+    assert "verdict: accepted" in one
+    assert f"this result is in {bundle}" in other
+    assert "makes the same result" in other
+    computed = [int(re.search(r"^(\d+) tasks", text, re.MULTILINE).group(1)) for text in (one, other)]
+    assert sum(computed) == len(parts(planned(project.root)))
+    assert all(computed), "both worked"
 
 
 def test_second_run_does_nothing_and_purged_scratch_costs_nothing(project: Project, expected) -> None:

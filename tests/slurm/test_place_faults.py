@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import os
 import shutil
-import subprocess
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -12,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from dataops_parsl import __version__
-from tests.helpers import same_tables
+from tests.helpers import fill, same_tables
 from tests.slurm.cluster import Cluster
 from tests.slurm.faults import FAST, leaves_nothing, one_sealed_bundle, strike
 from tests.slurm.report import record, record_cost
@@ -21,7 +19,6 @@ from tests.slurm.toy import Toy, toy_project
 pytestmark = pytest.mark.faults
 
 NAPS = (*FAST, "--set=stages.nap.seconds=1")
-DISK_MB = 8
 OTHER = "9.9.9"
 
 
@@ -30,37 +27,6 @@ def toy(tmp_path: Path, small_films: Path, cluster: Cluster) -> Iterator[Toy]:
     """A project; the cluster is clean again after it."""
     yield toy_project(tmp_path, small_films, cluster.environment)
     cluster.reset()
-
-
-@pytest.fixture
-def small_disk(tmp_path: Path) -> Iterator[Path]:
-    """A disk of its own, of a few megabytes."""
-    disk = tmp_path / "disk"
-    disk.mkdir()
-    words = ["mount", "-t", "tmpfs", "-o", f"size={DISK_MB}m", "tmpfs", str(disk)]
-    done = subprocess.run(words, capture_output=True, text=True, check=False)
-    if done.returncode:
-        pytest.skip(f"a small disk cannot be mounted here: {done.stderr.strip()}")
-    try:
-        yield disk
-    finally:
-        subprocess.run(["umount", str(disk)], check=True)
-
-
-def fill(disk: Path) -> Path:
-    """Fill a disk to the last byte; returns the file that did it."""
-    filler = disk / "filler"
-    handle = os.open(filler, os.O_WRONLY | os.O_CREAT)
-    try:
-        for size in (1 << 16, 1 << 12, 1):
-            try:
-                while True:
-                    os.write(handle, b"x" * size)
-            except OSError:
-                continue
-    finally:
-        os.close(handle)
-    return filler
 
 
 def test_scratch_runs_full_in_mid_run(toy: Toy, cluster: Cluster, small_disk: Path, undisturbed) -> None:
