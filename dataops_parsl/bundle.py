@@ -11,6 +11,7 @@ import fcntl
 import json
 import os
 import secrets
+import shutil
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -21,7 +22,7 @@ import pyarrow.parquet as pq
 
 from dataops_parsl.errors import UsageError
 from dataops_parsl.provenance import file_sha256
-from dataops_parsl.storage.atomic import write_bytes, write_json
+from dataops_parsl.storage.atomic import sync_folder, write_bytes, write_json
 from dataops_parsl.storage.claims import Lease, is_live
 
 MANIFEST = "provenance_manifest.json"
@@ -33,6 +34,8 @@ ADDED = ("acceptance_report.json", "acceptance_report.md", "report.html")
 """What may be added beside a sealed bundle: said about it, no part of it."""
 _OF_THE_SYSTEM = (".DS_Store", "Thumbs.db", "desktop.ini")
 """Left behind by file browsers."""
+_HALF = ".half"
+"""How the name of a folder ends that is being opened, or removed."""
 FORMAT = 2
 """Of run.json; since 2 runs seal what validation needs."""
 TRACE = "trace"
@@ -224,16 +227,30 @@ def open_bundle(
     # Under a lock, with the lease taken before it is given up: two runs never continue one bundle.
     with open(folder / ".lock", "w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
+        for left in folder.glob(f".run_*{_HALF}"):
+            shutil.rmtree(left, ignore_errors=True)
         for bundle in bundles(output_root, workflow):
             if not bundle.sealed and not bundle.live and bundle.facts.get("recipe") == recipe:
                 Lease(bundle.lease).take()
                 return bundle, True
         bundle = Bundle(folder / f"run_{run or new_id()}", record)
-        bundle.update(
+        # Under its name only with a record and a lease, so that nothing is left that nobody goes on with.
+        new = Bundle(folder / f".{bundle.root.name}{_HALF}", record)
+        new.update(
             format=FORMAT, run=bundle.id, workflow=workflow, recipe=recipe, status="open", opened_at=now()
         )
-        Lease(bundle.lease).take()
+        Lease(new.lease).take()
+        new.root.rename(bundle.root)
+        sync_folder(folder)
     return bundle, False
+
+
+def remove(bundle: Bundle) -> None:
+    """Remove an open bundle of a run that has nothing to say."""
+    # Renamed first: half removed it would look like a run that died.
+    gone = bundle.root.with_name(f".{bundle.root.name}{_HALF}")
+    bundle.root.rename(gone)
+    shutil.rmtree(gone, ignore_errors=True)  # blocks that end just now may still write their logs
 
 
 def abandon_stale(output_root: Path, workflow: str, recipe: str) -> None:

@@ -9,13 +9,13 @@ from pathlib import Path
 from typing import Any
 
 from dataops_parsl import publish, workflow
-from dataops_parsl.bundle import TRACE, Bundle, abandon_stale, find_sealed, new_id, now, open_bundle
+from dataops_parsl.bundle import TRACE, Bundle, abandon_stale, find_sealed, new_id, now, open_bundle, remove
 from dataops_parsl.commands import demo
 from dataops_parsl.commands.failures import partial_error
 from dataops_parsl.commands.progress import Progress
 from dataops_parsl.commands.setting import Setting, add_config_arguments, load_setting, open_dataset
 from dataops_parsl.commands.signals import stop_signals
-from dataops_parsl.commands.together import finish_lean, made_already, remove, say_who
+from dataops_parsl.commands.together import finish_lean, lean_at_last, made_already, say_who
 from dataops_parsl.config import Loaded
 from dataops_parsl.engine.dispatch import Dispatcher
 from dataops_parsl.engine.groups import Group, groups
@@ -94,6 +94,8 @@ def execute(args: argparse.Namespace) -> int:
     sealed = find_sealed(output_root, flow.name, plan.recipe)
     if sealed and not forced and sealed.facts.get("verdict") == "accepted":
         _say(f"Nothing to do: this result is complete in {sealed.root}")
+        if args.lean and not args.dry_run:
+            lean_at_last(plan)
         _show_truth(sealed)
         return 0
     if args.dry_run:

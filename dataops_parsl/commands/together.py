@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import shutil
 from pathlib import Path
 
 from dataops_parsl import publish
-from dataops_parsl.bundle import Bundle, find_sealed
+from dataops_parsl.bundle import Bundle, find_sealed, new_id
 from dataops_parsl.engine.lean import Lean
-from dataops_parsl.engine.sharing import same_result, wait_for_same_result
+from dataops_parsl.engine.sharing import same_result, use_of, wait_for_same_result
 from dataops_parsl.needs import Assessor
 from dataops_parsl.plan import Plan
 from dataops_parsl.report.words import size
@@ -34,12 +33,11 @@ def made_already(plan: Plan, output_root: Path, use: Use) -> Bundle | None:
     return sealed
 
 
-def remove(bundle: Bundle) -> None:
-    """Remove an open bundle that says nothing new."""
-    # Renamed first: half removed it would look like a run that died.
-    gone = bundle.root.with_name(f".{bundle.root.name}.removed")
-    bundle.root.rename(gone)
-    shutil.rmtree(gone, ignore_errors=True)  # blocks that end just now may still write their logs
+def lean_at_last(plan: Plan) -> None:
+    """Delete the intermediates of a complete result: a lean run may have been stopped before it did."""
+    if plan.scratch.exists():
+        with use_of(plan, new_id()) as use:
+            finish_lean(Lean(plan, use), plan)
 
 
 def finish_lean(lean: Lean, plan: Plan) -> None:

@@ -26,8 +26,8 @@ from typing import Any, Literal
 CALLS = ("rename", "replace", "unlink", "remove", "rmdir", "link", "symlink", "mkdir", "chmod", "fsync")
 """Functions of `os` by which a file system is changed, or by which a change is made to last."""
 When = Literal["before", "after"]
-_NUMBERS = re.compile(r"[0-9a-f]{8,}|\d+|(?<=[-._])[a-z0-9_]{8}(?=$|/)")
-"""Process ids, hexadecimal digests, and the random ends that `tempfile` gives its names."""
+_NUMBERS = re.compile(r"\d{8}T\d{6}Z-[0-9a-f]{4}|[0-9a-f]{8,}|\d+|(?<=[-._])[a-z0-9_]{8}(?=$|/)")
+"""Ids of runs, process ids, hexadecimal digests, and the random ends that `tempfile` gives its names."""
 
 
 @dataclass(frozen=True)
