@@ -198,10 +198,13 @@ def bundles(output_root: Path, workflow: str) -> Iterator[Bundle]:
             yield Bundle.at(path)
 
 
-def find_sealed(output_root: Path, workflow: str, recipe: str) -> Bundle | None:
-    """The newest sealed bundle of exactly this result."""
-    same = (b for b in bundles(output_root, workflow) if b.sealed and b.facts.get("recipe") == recipe)
-    return next(same, None)
+def find_sealed(output_root: Path, workflow: str, recipe: str, labels: bool = False) -> Bundle | None:
+    """The newest sealed bundle of exactly this result; with `labels` one that keeps its label images."""
+    for bundle in bundles(output_root, workflow):
+        facts = bundle.facts
+        if bundle.sealed and facts.get("recipe") == recipe and (facts.get("keeps_labels") or not labels):
+            return bundle
+    return None
 
 
 def open_bundle(output_root: Path, workflow: str, recipe: str, record: str = RECORD) -> tuple[Bundle, bool]:

@@ -24,6 +24,7 @@ from dataops_parsl.engine.preflight import findings, require
 from dataops_parsl.engine.rounds import rounds
 from dataops_parsl.errors import RejectedError
 from dataops_parsl.events import Events, stage_times
+from dataops_parsl.exports.keeping import drop_kept, keep_labels
 from dataops_parsl.needs import Assessor, Needs, downstream
 from dataops_parsl.nodes import Part
 from dataops_parsl.plan import Plan, check_populations
@@ -57,6 +58,11 @@ def add_parser(commands: Any) -> None:
         default=[],
         help="compute this stage anew, and all after it",
     )
+    parser.add_argument(
+        "--keep-labels",
+        action="store_true",
+        help="keep the label images in the run too, as OME-Zarr; part of no result",
+    )
     parser.add_argument("--dry-run", action="store_true", help="say what would be computed, and why")
     add_config_arguments(parser)
     parser.set_defaults(execute=execute)
@@ -74,6 +80,8 @@ def execute(args: argparse.Namespace) -> int:
     flow = workflow.load(load_setting(args).project, args.workflow)
     if args.until:
         flow = flow.until(args.until)
+    if args.keep_labels:
+        flow = flow.keeping_labels()
     dataset, setting = open_dataset(args)
     check_populations(setting.config, dataset)
     plan = Plan(flow, dataset, setting.config)
@@ -81,7 +89,7 @@ def execute(args: argparse.Namespace) -> int:
     assessor = Assessor(plan, forced)
     output_root = setting.config.paths.output_root
     _say(f"{flow.name} on {dataset.name}: {_extent(plan)}")
-    sealed = find_sealed(output_root, flow.name, plan.recipe)
+    sealed = find_sealed(output_root, flow.name, plan.recipe, labels=args.keep_labels)
     if sealed and not forced and sealed.facts.get("verdict") == "accepted":
         _say(f"Nothing to do: this result is complete in {sealed.root}")
         _show_truth(sealed)
@@ -207,6 +215,10 @@ def _publish_and_seal(
     verdict = "partial" if failures else "accepted" if all(c.ok for c in checks) else "rejected"
     used = executors(bundle.events, attempts)
     made = made_by(plan)
+    if plan.workflow.kept:
+        keep_labels(bundle, plan)
+    else:
+        drop_kept(bundle)
     bundle.seal(
         verdict=verdict,
         notes=publish.notes(plan, tables) + others(made, worker_versions()),
@@ -214,6 +226,7 @@ def _publish_and_seal(
         checks=[vars(c) for c in checks],
         failures=failures,
         parts=publish.digests(plan),
+        keeps_labels=bool(plan.workflow.kept),
         stages=stage_times(events.ended_tasks),
         executors=used,
         slurm_jobs=sorted({job for job in attempts["job_id"].unique().to_pylist() if job}),
