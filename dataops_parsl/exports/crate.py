@@ -17,7 +17,8 @@ from dataops_parsl.bundle import MANIFEST
 METADATA = "ro-crate-metadata.json"
 PROFILE = "https://w3id.org/ro/wfrun/process/0.5"
 _CRATE = "https://w3id.org/ro/crate/1.1"
-_CONTEXT = f"{_CRATE}/context"
+# The context of 1.1 is of a schema.org that had no sha256 yet.
+_CONTEXT = [f"{_CRATE}/context", {"sha256": "http://schema.org/sha256"}]
 _SOFTWARE, _DATASET = "#dataops_parsl", "#dataset"
 _FORMATS = {
     ".json": "application/json",
@@ -118,9 +119,7 @@ def _action(
         "instrument": {"@id": _SOFTWARE},
         "object": {"@id": _DATASET},
         "result": results,
-        "actionStatus": {
-            "@id": f"http://schema.org/{'FailedActionStatus' if rejected else 'CompletedActionStatus'}"
-        },
+        "actionStatus": f"http://schema.org/{'Failed' if rejected else 'Completed'}ActionStatus",
     }
     failures = facts.get("failures", [])
     if rejected or failures:
@@ -145,7 +144,6 @@ def _software(start: Mapping[str, Any]) -> list[dict[str, Any]]:
         "@type": "SoftwareApplication",
         "name": "dataops_parsl",
         "version": version,
-        "softwareVersion": version,
         "description": f"{commit}; hash of its source files {code}",
         "softwareRequirements": [{"@id": library["@id"]} for library in libraries],
     }
