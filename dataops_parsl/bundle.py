@@ -102,10 +102,10 @@ class Bundle:
     def facts(self) -> dict[str, Any]:
         """What its record says; empty when it is missing or damaged."""
         try:
-            value: dict[str, Any] = json.loads((self.root / self.record).read_bytes())
-        except (OSError, json.JSONDecodeError):
+            value = json.loads((self.root / self.record).read_bytes())
+        except (OSError, ValueError):
             return {}
-        return value
+        return value if isinstance(value, dict) else {}
 
     def update(self, **facts: Any) -> None:
         """Change facts in its record."""

@@ -13,7 +13,7 @@ from dataops_parsl.commands.text import columns
 from dataops_parsl.commands.which import RUN_HELP, find_run
 from dataops_parsl.errors import UsageError
 from dataops_parsl.report import difference
-from dataops_parsl.report.overview import state
+from dataops_parsl.report.overview import sound, state
 from dataops_parsl.report.words import many
 
 MOST_ROWS = 40
@@ -56,7 +56,7 @@ def execute(args: argparse.Namespace) -> int:
 
 
 def _run(bundle: Bundle) -> Bundle:
-    if bundle.record != RECORD or "workflow" not in bundle.facts:
+    if bundle.record != RECORD or "workflow" not in sound(bundle.facts):
         raise UsageError(
             f"{bundle.root} is no run of a workflow that can be read, so that nothing can be compared",
             "name two runs of workflows; runs list shows them",

@@ -17,7 +17,7 @@ from dataops_parsl.commands.setting import load_setting
 from dataops_parsl.commands.text import columns
 from dataops_parsl.commands.which import RUN_HELP, find_run
 from dataops_parsl.report.costs import StageCost, has_gpus, hours, in_all, stage_costs
-from dataops_parsl.report.overview import Overview, size
+from dataops_parsl.report.overview import Overview, size, sound
 from dataops_parsl.report.view import RunView, Validation
 from dataops_parsl.report.words import UNKNOWN, duration, many, moment, number, toml
 from dataops_parsl.validate.acceptance import tally
@@ -51,10 +51,10 @@ def add_parser(actions: Any) -> None:
 
 
 def execute(args: argparse.Namespace) -> int:
-    """Print it; nothing is written, and nothing that is wrong with the run is an error."""
+    """Print it; nothing is written, and a run that is damaged says so."""
     root = load_setting(args).config.paths.output_root
     bundle = find_run(root, args.run)
-    facts = bundle.facts
+    facts = sound(bundle.facts)
     print(_head(bundle, Overview.of(bundle, root), facts))
     if bundle.record == RECORD and "workflow" in facts:
         view = RunView(bundle, facts)

@@ -129,8 +129,9 @@ def _write_masks(folder: Path, film: LabelFilm, facts: FilmFacts, numbers: _Numb
             mask = np.zeros(facts.shape_px, np.uint16)
         else:
             mask = _renumbered(image, numbers.own.label[here], numbers.number[here])
-        lost = set(numbers.number[here].tolist()) - set(np.unique(mask).tolist())
-        if lost:
+        seen = np.bincount(mask.reshape(-1), minlength=_MOST + 1) > 0
+        lost = numbers.number[here][~seen[numbers.number[here]]]
+        if len(lost):
             raise RejectedError(
                 f"{film.position}, {film.population}, frame {frame}: {len(lost)} tracked objects are not "
                 "in the label image, which is what the run saw",

@@ -7,6 +7,7 @@ The reader of TrackMate (``fiji.plugin.trackmate.io.TmXmlReader``) asks for what
 from __future__ import annotations
 
 import math
+from collections import Counter
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any, TextIO
@@ -240,8 +241,8 @@ def _tracks(
 
 
 def _splits(links: list[dict[str, Any]]) -> int:
-    sources = [(link["source_frame"], link["source_label"]) for link in links]
-    return sum(sources.count(s) > 1 for s in set(sources)) if len(set(sources)) < len(sources) else 0
+    n_links = Counter((link["source_frame"], link["source_label"]) for link in links)
+    return sum(n > 1 for n in n_links.values())
 
 
 def _lineages(tables: Tables, position: str, population: str) -> Iterator[tuple[int, list[dict[str, Any]]]]:

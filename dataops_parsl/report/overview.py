@@ -54,17 +54,16 @@ class Overview:
     @classmethod
     def of(cls, bundle: Bundle, output_root: Path) -> Overview:
         """Look at a bundle of any kind; nothing that is wrong with it raises."""
-        facts = bundle.facts if isinstance(bundle.facts, dict) else {}
-        dataset = facts.get("dataset")
+        facts = sound(bundle.facts)
         hours = _hours(bundle, facts)
         return cls(
             id=bundle.id,
             workflow=_below(bundle.root.parent, output_root),
-            dataset=str(dataset.get("name", "")) if isinstance(dataset, dict) else "",
+            dataset=str(facts.get("dataset", {}).get("name", "")),
             state=state(bundle, facts),
             sealed=bundle.sealed,
             opened_at=str(facts.get("opened_at", "")),
-            wall_s=facts["wall_s"] if isinstance(facts.get("wall_s"), int | float) else None,
+            wall_s=facts.get("wall_s"),
             cpu_h=hours[0],
             gpu_h=hours[1],
             size_bytes=size_bytes(bundle),
@@ -74,6 +73,20 @@ class Overview:
 
 def _below(folder: Path, root: Path) -> str:
     return str(folder.relative_to(root)) if folder.is_relative_to(root) else folder.name
+
+
+def sound(facts: Mapping[str, Any]) -> Mapping[str, Any]:
+    """The facts of a run, none where one of them is not of the kind that a run writes."""
+    kinds = {
+        dict: ("dataset", "config", "origins", "resources", "executor_gres", "n_frames", "keys", "rows"),
+        list: ("starts", "failures", "notes", "graph", "differing", "made_by"),
+        str: ("workflow", "verdict", "status", "opened_at", "sealed_at"),
+        int | float: ("wall_s",),
+    }
+    whole = all(
+        isinstance(facts[name], kind) for kind, names in kinds.items() for name in names if name in facts
+    )
+    return facts if whole and all(isinstance(s, dict) for s in facts.get("starts", [])) else {}
 
 
 def state(bundle: Bundle, facts: Mapping[str, Any]) -> str:
