@@ -176,9 +176,7 @@ class Workflow:
             if isinstance(given, Pixels) and given.labelled
         ]
         if not found:
-            raise UsageError(
-                f"workflow {self.name!r} makes no label images that could be kept", "leave it out"
-            )
+            raise UsageError(f"workflow {self.name!r} makes no label images", "leave out --keep-labels")
         return replace(self, kept=found)
 
     def feeding(self, stages: Collection[str]) -> Workflow:

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import csv
+import io
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, TextIO
 
 import pyarrow as pa
 
@@ -32,10 +33,21 @@ def export_csv(target: Path, bundle: Bundle, tables: Mapping[str, pa.Table], not
 def write_csv(path: Path, table: pa.Table) -> None:
     """Write a table by RFC 4180, UTF-8: names of columns first, null empty, floats to the last bit."""
     with open(path, "w", newline="", encoding="utf-8") as file:
-        writer = csv.writer(file, lineterminator="\r\n")
-        writer.writerow(table.column_names)
-        for batch in table.to_batches(max_chunksize=_ROWS_AT_ONCE):
-            writer.writerows(zip(*(_words(column) for column in batch.columns), strict=True))
+        _write_rows(file, table)
+
+
+def csv_bytes(table: pa.Table) -> bytes:
+    """The same in memory, for a small table."""
+    text = io.StringIO(newline="")
+    _write_rows(text, table)
+    return text.getvalue().encode()
+
+
+def _write_rows(file: TextIO, table: pa.Table) -> None:
+    writer = csv.writer(file, lineterminator="\r\n")
+    writer.writerow(table.column_names)
+    for batch in table.to_batches(max_chunksize=_ROWS_AT_ONCE):
+        writer.writerows(zip(*(_words(column) for column in batch.columns), strict=True))
 
 
 def _words(column: pa.Array) -> list[Any]:

@@ -95,8 +95,12 @@ def label_films(bundle: Bundle, scratch_root: Path) -> list[LabelFilm]:
     said = record.read(bundle.root, record.LABELS) or {}
     images = said.get("images", [])
     if not images:
-        why = said.get("reason") or "its workflow makes none, or its record is damaged"
-        raise UsageError(f"run {bundle.id} names no label images: {why}", remedy(bundle))
+        if why := said.get("reason"):
+            raise UsageError(f"run {bundle.id} recorded no label images: {why}", remedy(bundle))
+        raise UsageError(
+            f"run {bundle.id} names no label images: its workflow makes none, or its record is damaged",
+            f"python -m dataops_parsl runs show {bundle.id} says what it is, validate whether it is whole",
+        )
     return list(_films(bundle, scratch_root, images))
 
 

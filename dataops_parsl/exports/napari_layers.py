@@ -18,7 +18,7 @@ from dataops_parsl.bundle import Bundle
 from dataops_parsl.dataset.manifest import Dataset
 from dataops_parsl.dataset.names import SAFE
 from dataops_parsl.errors import DataopsError, PlaceError, UsageError, nearest
-from dataops_parsl.exports.csv_tables import write_csv
+from dataops_parsl.exports.csv_tables import csv_bytes
 from dataops_parsl.exports.films import (
     FilmFacts,
     Tables,
@@ -29,8 +29,7 @@ from dataops_parsl.exports.films import (
     populations,
 )
 from dataops_parsl.exports.labels import label_films
-from dataops_parsl.exports.target import sync_tree
-from dataops_parsl.storage.atomic import place_errors, write_bytes
+from dataops_parsl.storage.atomic import write_bytes
 
 SCRIPT, LAYERS = "view.py", "layers.json"
 _FILM = ("register_denoise.apply", "denoised")
@@ -91,9 +90,7 @@ def write_view(folder: Path, bundle: Bundle, tables: Tables, film: FilmFacts, sc
     if not images:
         notes.append(_no_film(bundle, film))
     labels = _labels(bundle, film, scratch_root, notes)
-    with place_errors(folder):
-        folder.mkdir(parents=True, exist_ok=True)
-        tracks = list(_tracks(folder, bundle, tables, film))
+    tracks = list(_tracks(folder, bundle, tables, film))
     layers = {
         "run": bundle.id,
         "position": film.position,
@@ -104,7 +101,6 @@ def write_view(folder: Path, bundle: Bundle, tables: Tables, film: FilmFacts, sc
     }
     write_bytes(folder / LAYERS, (json.dumps(layers, indent=1, ensure_ascii=False) + "\n").encode())
     write_bytes(folder / SCRIPT, Path(__file__).with_name("napari_script.py").read_bytes())
-    sync_tree(folder)
     found = (
         *(f"film {layer['name']}" for layer in images),
         *(f"label images {layer['name']}" for layer in labels),
@@ -186,6 +182,6 @@ def _tracks(folder: Path, bundle: Bundle, tables: Tables, film: FilmFacts) -> Se
             }
         )
         name = f"tracks_{population}.csv"
-        write_csv(folder / name, table)
+        write_bytes(folder / name, csv_bytes(table))
         layers.append({"name": f"{population} tracks", "file": name})
     return layers

@@ -18,6 +18,7 @@ from dataops_parsl.errors import PlaceError, RejectedError
 from dataops_parsl.exports.crate import METADATA, crate
 from dataops_parsl.exports.target import new_file
 from dataops_parsl.provenance import file_sha256
+from dataops_parsl.report.overview import sound
 from dataops_parsl.validate.seal import EXIT_CODE, LATE
 
 _SQUEEZED = (".json", ".jsonl", ".txt", ".csv", ".toml", ".svg", ".md", ".html", ".log", ".sh", "")
@@ -37,7 +38,7 @@ def export_zip(target: Path, bundle: Bundle) -> str:
         What was written does not come back from the disk.
     """
     files = _files(bundle)
-    metadata = (json.dumps(crate(bundle.facts, files), indent=1, ensure_ascii=False) + "\n").encode()
+    metadata = (json.dumps(crate(sound(bundle.facts), files), indent=1, ensure_ascii=False) + "\n").encode()
     with new_file(target) as path:
         with zipfile.ZipFile(path, "w") as packed:
             packed.writestr(_entry(METADATA), metadata)

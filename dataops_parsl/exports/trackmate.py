@@ -7,6 +7,7 @@ The reader of TrackMate (``fiji.plugin.trackmate.io.TmXmlReader``) asks for what
 from __future__ import annotations
 
 import math
+import re
 from collections import Counter
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -32,6 +33,7 @@ from dataops_parsl.exports.target import new_file, new_folder, readme_head, writ
 
 VERSION = "7.14.0"
 """Of TrackMate, whose format this is."""
+_NO_XML = re.compile(r"[\x00-\x08\x0b\x0c\x0e-\x1f]")
 _Feature = tuple[str, str, str, str, bool]
 _SPOT_FEATURES: tuple[_Feature, ...] = (
     ("QUALITY", "Quality", "Quality", "QUALITY", False),
@@ -133,7 +135,7 @@ def _write(
 
 
 def _escaped(text: str) -> str:
-    return text.replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
+    return _NO_XML.sub("?", text).replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
 
 
 def _element(name: str, values: Mapping[str, Any]) -> str:

@@ -6,7 +6,6 @@ import hashlib
 import shutil
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import pytest
 
@@ -48,6 +47,3 @@ def export(sealed_project: Project, tmp_path: Path) -> Callable[..., Path]:
 def content(root: Path) -> dict[str, str]:
     """sha256 of every file below a folder."""
     return {str(p): hashlib.sha256(p.read_bytes()).hexdigest() for p in root.rglob("*") if p.is_file()}
-
-
-Export = Callable[..., Any]
