@@ -30,6 +30,7 @@ from dataops_parsl.estimate.predict import estimate
 from dataops_parsl.estimate.room import memory, room
 from dataops_parsl.estimate.words import text as estimate_text
 from dataops_parsl.events import Events, stage_times
+from dataops_parsl.exports.keeping import drop_kept, keep_labels
 from dataops_parsl.needs import Assessor, Needs, downstream
 from dataops_parsl.nodes import Part
 from dataops_parsl.plan import Plan, check_populations
@@ -64,6 +65,11 @@ def add_parser(commands: Any) -> None:
         default=[],
         help="compute this stage anew, and all after it",
     )
+    parser.add_argument(
+        "--keep-labels",
+        action="store_true",
+        help="keep the label images in the run too, as OME-Zarr; part of no result",
+    )
     parser.add_argument("--dry-run", action="store_true", help="say what would be computed, and why")
     parser.add_argument(
         "--lean", action="store_true", help="delete each intermediate once nothing more reads it"
@@ -84,6 +90,8 @@ def execute(args: argparse.Namespace) -> int:
     flow = workflow.load(load_setting(args).project, args.workflow)
     if args.until:
         flow = flow.until(args.until)
+    if args.keep_labels:
+        flow = flow.keeping_labels()
     dataset, setting = open_dataset(args)
     check_populations(setting.config, dataset)
     plan = Plan(flow, dataset, setting.config)
@@ -91,7 +99,7 @@ def execute(args: argparse.Namespace) -> int:
     assessor = Assessor(plan, forced)
     output_root = setting.config.paths.output_root
     _say(f"{flow.name} on {dataset.name}: {_extent(plan)}")
-    sealed = find_sealed(output_root, flow.name, plan.recipe)
+    sealed = find_sealed(output_root, flow.name, plan.recipe, labels=args.keep_labels)
     if sealed and not forced and sealed.facts.get("verdict") == "accepted":
         _say(f"Nothing to do: this result is complete in {sealed.root}")
         if args.lean and not args.dry_run:
@@ -115,8 +123,8 @@ def execute(args: argparse.Namespace) -> int:
 
 
 def _read_at_the_end(plan: Plan) -> list[Part]:
-    """What is read beside the tables' own parts when they are published: masks, to compare with the truth."""
-    return publish.label_parts(plan) if demo.has_truth(plan.dataset) else []
+    """What is read beside the tables' own parts when they are published: masks, to compare them or keep them."""
+    return publish.label_parts(plan) if demo.has_truth(plan.dataset) or plan.workflow.kept else []
 
 
 def _check_place(config: Loaded, needs: Needs) -> None:
@@ -248,6 +256,10 @@ def _publish_and_seal(
     verdict = "partial" if failures else "accepted" if all(c.ok for c in checks) else "rejected"
     used = executors(bundle.events, attempts)
     made = made_by(plan)
+    if plan.workflow.kept:
+        keep_labels(bundle, plan)
+    else:
+        drop_kept(bundle)
     bundle.seal(
         verdict=verdict,
         notes=publish.notes(plan, tables) + others(made, worker_versions()),
@@ -257,6 +269,7 @@ def _publish_and_seal(
         failures=failures,
         parts=publish.digests(plan),
         scratch_sizes=scratch_sizes(plan),
+        keeps_labels=bool(plan.workflow.kept),
         stages=stage_times(events.ended_tasks),
         executors=used,
         slurm_jobs=sorted({job for job in attempts["job_id"].unique().to_pylist() if job}),

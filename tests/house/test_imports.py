@@ -20,7 +20,7 @@ ORDER = [
     {"workflow", "truth"},
     {"nodes", "plan", "validate"},
     {"spec", "needs", "task"},
-    {"publish", "engine", "report"},
+    {"publish", "engine", "report", "exports"},
     {"sealing", "estimate"},
     {"bench"},
     {"commands"},
