@@ -13,7 +13,18 @@ PROGRAM = "dataops-parsl"
 
 def parser() -> argparse.ArgumentParser:
     """The whole command line."""
-    from dataops_parsl.commands import bench, check, config, dataset, preview, report, run, runs, validate
+    from dataops_parsl.commands import (
+        bench,
+        check,
+        config,
+        dataset,
+        migrate,
+        preview,
+        report,
+        run,
+        runs,
+        validate,
+    )
 
     top = argparse.ArgumentParser(
         prog=PROGRAM,
@@ -23,7 +34,7 @@ def parser() -> argparse.ArgumentParser:
     )
     top.add_argument("--version", action="version", version=f"{PROGRAM} {__version__}")
     commands = top.add_subparsers(title="commands", metavar="COMMAND", required=True)
-    for module in (preview, run, validate, report, bench, check, dataset, runs, config):
+    for module in (preview, run, validate, report, bench, check, dataset, migrate, runs, config):
         module.add_parser(commands)
     return top
 
