@@ -87,7 +87,8 @@ class Carrier:
             self._finish(item, progress)
         assert progress.done is not None
         kept = progress.done["kept"]
-        return f"copied; the source stays: {kept}" if kept else _PAST[item.action]
+        done = f"copied; the source stays: {kept}" if kept else _PAST[item.action]
+        return f"{done}, and a dataset now" if progress.begun and progress.begun["film"] else done
 
     def _begin(self, item: Item) -> None:
         place, goal = self.plan.place(item), self.plan.goal(item)
@@ -186,7 +187,7 @@ class Carrier:
         if item.kind == "dataset":
             self._take_in(item, goal, note)
         else:
-            record_results(goal, self.plan.place(item), note)
+            record_results(goal, self.plan.place(item), token(item.key, self.path), note)
         self.journal.write(item.key, "finished")
 
     def _take_in(self, item: Item, goal: Path, note: Note) -> None:

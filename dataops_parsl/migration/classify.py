@@ -13,6 +13,8 @@ from dataops_parsl.migration.plan import fits
 from dataops_parsl.migration.rules import Rule
 from dataops_parsl.migration.tree import Folder
 
+_FILMS = {"tif", "tiff", "zarr"}
+
 
 @dataclass(frozen=True)
 class Claim:
@@ -131,12 +133,11 @@ class _Classifier:
         loose = self._loose(folder)
         tiffs = [n for n in folder.files if is_tiff(n) and n not in loose]
         taken = set(loose)
-        if self._film(folder, [*tiffs, *free]):
-            taken |= {*tiffs, *free}
-        elif self._film(folder, [n for n in free if folder.folders[n].is_zarr]):
-            taken |= {n for n in free if folder.folders[n].is_zarr}
-        elif free and self._film(folder, tiffs):
-            taken |= set(tiffs)
+        images = [n for n in free if folder.folders[n].is_zarr]
+        plain = [n for n in free if n not in images and folder.folders[n].kinds.keys() & _FILMS]
+        for names in ([*tiffs, *plain] if len(plain) != 1 or tiffs else [], images, tiffs if plain else []):
+            if not taken.intersection(names) and self._film(folder, names):
+                taken |= set(names)
         left = {n: s for n, s in folder.files.items() if n not in taken}
         alone = [inner for n, inner in folder.folders.items() if n not in taken and not self.visit(inner)]
         claimed = len(self._found.claims) > n_before
@@ -171,7 +172,7 @@ class _Classifier:
             return False
         every = [*folder.files, *(n for n in folder.folders if not n.startswith("."))]
         try:
-            film = film_in(folder, every if names is None else names)
+            film = film_in(folder, every if names is None else names, top=folder is self._top)
         except DatasetError as error:
             why = why_not(error).replace(str(folder.path), "…")
             self._found.questions.append(f"{self._shown(folder)} looks like a film, but: {why}")

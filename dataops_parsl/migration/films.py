@@ -25,6 +25,12 @@ EXPERIMENT = re.compile(
     re.IGNORECASE,
 )
 """Names of folders that are films of their own even where each holds one channel only."""
+PLAIN = re.compile(
+    r"raw([ _-]?(data|films?|images?|tiffs?))?|data|films?|movies?|images?|imgs?|tiffs?|tifs?|stacks?"
+    r"|original|input|zarr",
+    re.IGNORECASE,
+)
+"""Names that say nothing about an experiment: the folder above is asked."""
 
 
 @dataclass(frozen=True)
@@ -62,8 +68,13 @@ def film_files(folder: Folder, names: Sequence[str]) -> list[str]:
     return sorted(found)
 
 
-def film_in(folder: Folder, names: Sequence[str]) -> Film | None:
+def film_in(folder: Folder, names: Sequence[str], *, top: bool = False) -> Film | None:
     """One film in some children of a folder; None where there is none, or several.
+
+    Parameters
+    ----------
+    top : bool
+        The folder is the older tree itself.
 
     Raises
     ------
@@ -77,11 +88,11 @@ def film_in(folder: Folder, names: Sequence[str]) -> Film | None:
         return None
     units = [PurePosixPath(each).parent.as_posix() for each in images or tiffs]
     if images or tiff_pages.is_film(folder.path / tiffs[0], len(tiffs)):
-        if not _belong(set(units), channels=False):
+        if not _belong(set(units), channels=False, top=top):
             return None
     else:
         pattern = propose_pattern(tiffs)
-        if pattern is None or not _belong(set(units), channels="{channel}/" in pattern):
+        if pattern is None or not _belong(set(units), channels="{channel}/" in pattern, top=top):
             return None
     return _scanned(folder.path, images, files)
 
@@ -97,7 +108,7 @@ def _scanned(root: Path, images: Sequence[str], files: Sequence[str]) -> Film | 
     return Film(reader.NAME, len(found), n_frames, tuple(found[0].channels))
 
 
-def _belong(units: set[str], *, channels: bool) -> bool:
+def _belong(units: set[str], *, channels: bool, top: bool) -> bool:
     """Whether the folders that hold the files are positions or channels of one film.
 
     Parameters
@@ -106,13 +117,18 @@ def _belong(units: set[str], *, channels: bool) -> bool:
         Those folders, below the one that is asked about.
     channels : bool
         The last folder of each names a channel.
+    top : bool
+        The folder that is asked about is the older tree itself, which seldom is one film.
     """
     firsts = {unit.split("/")[0] for unit in units}
-    if len(units) == 1 or all(POSITION.fullmatch(first) for first in firsts):
+    if "." in units:
+        return len(units) == 1
+    if all(POSITION.fullmatch(first) for first in firsts):
         return True
-    if "." in units or not channels:
+    apart = any(EXPERIMENT.fullmatch(first) or PLAIN.fullmatch(first) for first in firsts)
+    if any("/" in unit for unit in units) or apart:
         return False
-    return all("/" not in unit for unit in units) and not any(EXPERIMENT.fullmatch(first) for first in firsts)
+    return not top if len(units) == 1 else channels
 
 
 def why_not(error: DatasetError) -> str:

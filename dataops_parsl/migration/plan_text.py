@@ -74,7 +74,7 @@ def _item(item: Item, questions: Sequence[str]) -> list[str]:
     if item.files is not None:
         lines.append(f"files = {item.files}")
     if item.size is not None:
-        lines.append(f"size = {item.size}   # bytes: {words(item.size)}")
+        lines.append(f"size = {item.size}   # {words(item.size)}")
     return lines
 
 

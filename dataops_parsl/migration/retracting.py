@@ -12,7 +12,7 @@ from dataops_parsl.dataset.record import FOLDER, MANIFEST
 from dataops_parsl.errors import PartialError
 from dataops_parsl.migration.copying import remove
 from dataops_parsl.migration.journal import Journal
-from dataops_parsl.migration.listing import at, some
+from dataops_parsl.migration.listing import SELF, at, some
 from dataops_parsl.migration.taking_in import aside_of
 from dataops_parsl.migration.ways import way_of
 from dataops_parsl.storage.atomic import sync_folder
@@ -41,6 +41,8 @@ def retract(journal: Journal, item: str) -> None:
         path = at(way.end, relative)
         if entry.kind == "file" and path.exists() and stat.S_IMODE(os.stat(path).st_mode) != entry.mode:
             path.chmod(entry.mode)
+    if SELF in way.said and way.said[SELF].kind == "folder":
+        os.utime(way.end, ns=(os.stat(way.end).st_atime_ns, way.said[SELF].mtime_ns))
     journal.write(item, "unwritten")
 
 

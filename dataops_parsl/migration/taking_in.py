@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 import os
 from collections.abc import Callable, Mapping
@@ -19,7 +18,7 @@ from dataops_parsl.dataset.record import FILES, FOLDER, MANIFEST, read_json
 from dataops_parsl.dataset.staging import make_read_only, walk, write_synced
 from dataops_parsl.errors import DatasetError
 from dataops_parsl.migration.copying import remove
-from dataops_parsl.storage.atomic import place_errors, sync_folder, write_bytes
+from dataops_parsl.storage.atomic import place_errors, sync_folder
 
 MIGRATED = "migrated"
 """Status of older results in the record that is written for them."""
@@ -122,7 +121,7 @@ def digests_of(folder: Path) -> dict[str, str]:
     return {file: file_digest(folder / file) for file in walk(folder)}
 
 
-def record_results(folder: Path, source: Path, note: Note) -> None:
+def record_results(folder: Path, source: Path, token: str, note: Note) -> None:
     """Let ``runs`` show older results for what they are; a record of their own is left as it is."""
     if not folder.is_dir() or any((folder / name).exists() for name in (RECORD, SEAL)):
         return
@@ -134,6 +133,10 @@ def record_results(folder: Path, source: Path, note: Note) -> None:
         "migrated_from": str(source),
         "migrated_at": now(),
     }
-    data = (json.dumps(said, indent=1, ensure_ascii=False) + "\n").encode()
-    note({RECORD: hashlib.sha256(data).hexdigest()})
-    write_bytes(folder / RECORD, data)
+    text = json.dumps(said, indent=1, ensure_ascii=False) + "\n"
+    aside = aside_of(folder, token)
+    with place_errors(folder):
+        write_synced(aside, text)
+        note({RECORD: file_digest(aside)})
+        os.rename(aside, folder / RECORD)
+        sync_folder(folder)

@@ -14,16 +14,11 @@ from dataops_parsl.dataset.names import safe_name
 from dataops_parsl.dataset.record import MANIFEST, read_json
 from dataops_parsl.errors import DatasetError
 from dataops_parsl.migration.classify import Claim
+from dataops_parsl.migration.films import PLAIN
 from dataops_parsl.migration.plan import Places
 
 LEGACY = "legacy"
 """Older results and intermediates stand below a folder of this name, so that no run of ours meets them."""
-_PLAIN = re.compile(
-    r"raw([ _-]?(data|films?|images?|tiffs?))?|data|films?|movies?|images?|imgs?|tiffs?|tifs?|stacks?"
-    r"|original|input|zarr",
-    re.IGNORECASE,
-)
-"""Names that say nothing about an experiment: the folder above is asked."""
 _DATE = re.compile(r"([12]\d{3})-?(0[1-9]|1[0-2])-?(0[1-9]|[12]\d|3[01])(?!\d)")
 
 
@@ -100,7 +95,7 @@ class Targets:
                 return near.pop()
             if near:
                 break
-        parts = [p for p in home.relative_to(self._top).parts if not _PLAIN.fullmatch(p)]
+        parts = [p for p in home.relative_to(self._top).parts if not PLAIN.fullmatch(p)]
         return safe_name(parts[-1] if parts else self._top.name)
 
     def _telling(self, claim: Claim) -> list[str]:
@@ -108,7 +103,7 @@ class Targets:
         parts = [self._top.name, *claim.folder.path.relative_to(self._top).parts]
         if len(claim.names) == 1 and claim.only and claim.folder.path == self._top:
             parts.append(claim.names[0].partition(".")[0])
-        return [part for part in parts if not _PLAIN.fullmatch(part)] or [self._top.name]
+        return [part for part in parts if not PLAIN.fullmatch(part)] or [self._top.name]
 
     def _fixed(self, place: Path) -> Path:
         self._taken.add(place)
