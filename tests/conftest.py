@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import shutil
 import signal
+import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -96,6 +97,21 @@ def sealed_project(tmp_path_factory: pytest.TempPathFactory, small_films: Path) 
     made.run("run", "--workers", "2")
     made.run("run", "stills", "--dataset", "torn", "--frames", "4", "--workers", "2", expect=4)
     return made
+
+
+@pytest.fixture
+def other_disk(tmp_path: Path) -> Iterator[Path]:
+    """A folder on another file system than `tmp_path`: of memory, where there is one."""
+    home = Path("/dev/shm")
+    if not home.is_dir() or home.stat().st_dev == tmp_path.stat().st_dev:
+        pytest.skip("there is no second file system here")
+    folder = Path(tempfile.mkdtemp(dir=home, prefix="dataops-test-"))
+    try:
+        yield folder
+    finally:
+        for inner, _, _ in os.walk(folder):
+            os.chmod(inner, 0o700)
+        shutil.rmtree(folder)
 
 
 @pytest.fixture

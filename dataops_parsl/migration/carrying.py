@@ -169,6 +169,7 @@ class Carrier:
                 films = sources(self.plan, item)
                 ingest.add(films, goal.name, goal.parent, link=True, description=description)
             except DatasetError:
+                transfer.remove_empty(folders_of(progress.begun))
                 self.journal.write(item.key, "undone")
                 raise
         self.journal.write(item.key, "writing", files=digests_of(goal))

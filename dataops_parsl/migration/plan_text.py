@@ -55,11 +55,7 @@ def plan_text(proposed: Proposed, name: str, journal: str, questions_of: Mapping
 
 
 def _item(item: Item, questions: Sequence[str]) -> list[str]:
-    lines = [
-        f"# {commented(item.rule)}: {commented(item.why)}",
-        "[[item]]",
-        f"source = {quoted(item.source)}",
-    ]
+    lines = ["[[item]]", f"source = {quoted(item.source)}"]
     if item.only:
         lines.append(f"only = [{', '.join(quoted(each) for each in item.only)}]")
     lines += [
@@ -70,7 +66,7 @@ def _item(item: Item, questions: Sequence[str]) -> list[str]:
     lines += [f"# to fill in there: {commented(question)}" for question in questions]
     if item.description:
         lines.append(f"description = {quoted(item.description)}")
-    lines.append(f"rule = {quoted(item.rule)}")
+    lines += [f"{key} = {quoted(said)}" for key, said in (("rule", item.rule), ("why", item.why)) if said]
     if item.files is not None:
         lines.append(f"files = {item.files}")
     if item.size is not None:

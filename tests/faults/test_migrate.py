@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import os
 import shutil
-import tempfile
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -135,19 +133,6 @@ class Undo(Migrate):
 def hidden(*roots: Path) -> list[Path]:
     """What has a hidden name: nothing is left under one."""
     return [p for root in roots for p in root.rglob(".*")]
-
-
-@pytest.fixture
-def other_disk(tmp_path: Path) -> Iterator[Path]:
-    """A folder on another file system."""
-    home = Path("/dev/shm")
-    if not home.is_dir() or home.stat().st_dev == tmp_path.stat().st_dev:
-        pytest.skip("there is no second file system here")
-    folder = Path(tempfile.mkdtemp(dir=home, prefix="migrate-"))
-    try:
-        yield folder
-    finally:
-        remove(folder)
 
 
 def test_killed_at_a_few_points(tmp_path: Path) -> None:
