@@ -17,7 +17,7 @@ HOUSE = {"config", "dataset", "storage", "provenance", "events", "bundle", "work
 ORDER = [
     BASE,
     SCIENCE | HOUSE,
-    {"workflow", "truth"},
+    {"workflow", "truth", "migration"},
     {"nodes", "plan", "validate"},
     {"spec", "needs", "task"},
     {"publish", "engine", "report", "exports"},
