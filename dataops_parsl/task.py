@@ -181,12 +181,12 @@ class _Shell:
         if any(isinstance(given, Pixels) for given in self.step.gives.values()):
             with overwriting(self.place):
                 drop_receipts(self.place)
-                self._publish_all(outputs, started)
+                self._publish_all(outputs, started, cpu_s)
         else:
-            self._publish_all(outputs, started)
+            self._publish_all(outputs, started, cpu_s)
         return self.receipt
 
-    def _publish_all(self, outputs: Mapping[str, Any], started: float) -> None:
+    def _publish_all(self, outputs: Mapping[str, Any], started: float, cpu_s: float) -> None:
         for name, value in outputs.items():
             self.receipt.outputs[name] = self._publish(name, value)
         self.receipt.figures |= {

@@ -123,7 +123,7 @@ def execute(args: argparse.Namespace) -> int:
 
 
 def _read_at_the_end(plan: Plan) -> list[Part]:
-    """What is read beside the tables' own parts when they are published: masks, to compare them or keep them."""
+    """What is read beside the tables' own parts at the end: masks, to compare them or keep them."""
     return publish.label_parts(plan) if demo.has_truth(plan.dataset) or plan.workflow.kept else []
 
 
