@@ -166,6 +166,7 @@ def _extent(plan: Plan) -> str:
 def _dry_run(needs: Needs, plan: Plan) -> int:
     if not needs.todo:
         _say("Nothing would be computed; tables would be published anew.")
+        return 0
     for (node, reason), n in needs.reasons().items():
         _say(f"  {n:>6} × {node:<32} {reason}")
     _say(f"{len(needs.todo)} tasks would be computed into {plan.scratch}")
