@@ -142,7 +142,8 @@ def _append(args: argparse.Namespace, paths: Roots, exclude: dict[tuple[str, int
     for name, n in made.frames.items():
         print(f"  {name}: {n} frame{'s' * (n != 1)}{', a new position' if name in made.new else ''}")
     if made.replaced:
-        print(f"  {made.replaced} files in the place of earlier ones, whose frames are in them unchanged")
+        files = "1 file" if made.replaced == 1 else f"{made.replaced} files"
+        print(f"  {files} in the place of earlier ones, with all that was taken in of those")
     for note in made.notes:
         print(f"  note: {note}")
     films = made.dataset.positions

@@ -57,7 +57,7 @@ def _verify(root: Path) -> int:
     for note in notes(dataset):
         print(f"  note: {note}")
     files = dataset.record["files"]
-    said = f"{dataset.name}: {files['n']} files, {files['size'] / 1e9:.2f} GB, {took}"
+    said = f"{dataset.name}: {files['n']} file{'s' * (files['n'] != 1)}, {files['size'] / 1e9:.2f} GB, {took}"
     print(f"{said}: {_files(len(findings)) + ' not' if findings else 'all'} as taken in")
     return len(findings)
 
