@@ -28,6 +28,8 @@ from dataops_parsl.storage.atomic import sync_folder, write_json
 DEFAULT = "cpsam_v2"
 TIMEOUT_S = 60.0
 """Silence of a server after which a download is given up."""
+LEFT_S = 3600.0
+"""A temporary file that did not grow for so long was left by a process that was killed."""
 _CHUNK = 1 << 20
 _Sha256 = str
 
@@ -210,6 +212,9 @@ def _placed(target: Path) -> Iterator[Path]:
     temporary = target.with_name(f".{target.name}.{os.getpid()}.{secrets.token_hex(4)}.tmp")
     try:
         target.parent.mkdir(parents=True, exist_ok=True)
+        for left in target.parent.glob(f".{target.name}.*.tmp"):
+            if time.time() - left.stat().st_mtime > LEFT_S:
+                left.unlink(missing_ok=True)
         yield temporary
     except PlaceError:
         raise

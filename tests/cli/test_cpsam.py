@@ -96,7 +96,7 @@ def planned(project: Project, *sets: str, site: str = "") -> tuple[int, list[str
         (["cpsam_model="], 2, ["cpsam_model is empty"]),
         (["cpsam_sha256=abc"], 2, ["cpsam_sha256"]),
         (["cpsam_model={weights}", "device=gpu"], 3, ['device = "gpu", but torch', 'device = "cpu"']),
-        (["device=cuda"], 2, ["'gpu'", "'cpu'"]),
+        (["device=cuda"], 2, ['must be "gpu" or "cpu"']),
     ],
     ids=lambda value: " ".join(value)[:30] if isinstance(value, list) else "",
 )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import http.server
 import json
+import os
 import threading
 from collections.abc import Iterator
 from functools import partial
@@ -114,7 +115,13 @@ def test_a_mistyped_model_is_not_fetched(folder: Path, known_weights: Path) -> N
 
 def test_import(folder: Path, known_weights: Path, capsys: pytest.CaptureFixture[str]) -> None:
     words = ["weights", "import", str(known_weights)]
+    folder.mkdir(parents=True)
+    left, others = folder / ".known.pth.123.abc.tmp", folder / ".known.pth.124.abc.tmp"
+    left.write_bytes(b"left by a kill")
+    os.utime(left, (1, 1))
+    others.write_bytes(b"another import, under way")
     assert cli.main(words) == 0
+    assert (left.exists(), others.exists()) == (False, True)
     assert "cpsam_model=known.pth" in capsys.readouterr().out
     assert cpsam_weights.find("known.pth").sha256 == hash_now(known_weights)
     # A kill between the two leaves the file without its record: the same command goes on.
