@@ -25,7 +25,8 @@ def known_runs(output_root: Path, keep_last: int) -> Known:
     seen: Counter[tuple[str, str]] = Counter()
     # Newest first over all workflows, so that the run named is the newest that needs a step.
     for bundle in sorted(all_runs(output_root), key=lambda b: b.id, reverse=True):
-        facts = bundle.facts
+        said: Any = bundle.facts
+        facts: dict[str, Any] = said if isinstance(said, dict) else {}
         if facts.get("status") == "abandoned":
             continue
         dataset, keys = _steps(facts)

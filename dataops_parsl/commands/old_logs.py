@@ -19,7 +19,7 @@ from dataops_parsl.bundle import Bundle
 from dataops_parsl.commands.which import all_runs
 from dataops_parsl.storage.folders import Root, disk_bytes, walk
 from dataops_parsl.storage.purging import Purged, noting
-from dataops_parsl.storage.removing import TRASH, delete, take_away
+from dataops_parsl.storage.removing import delete, is_trash, take_away
 
 LOG = "log"
 KEPT = ("events.jsonl", "measurements.jsonl")
@@ -108,7 +108,7 @@ def _entries(
         os.scandir(opened) as entries,
     ):
         for entry in entries:
-            if bundle is not None or entry.name.startswith(TRASH):
+            if bundle is not None or is_trash(entry.name):
                 with noting((*home, *folder, entry.name), skipped):
                     facts = entry.stat(follow_symlinks=False)
                     measured = _measured(root, (*home, *folder, entry.name), facts)

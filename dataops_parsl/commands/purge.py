@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import contextlib
+import functools
 import re
 import time
 from collections.abc import Callable, Iterator
@@ -16,7 +17,6 @@ from dataops_parsl.commands.old_logs import OldLog, old_logs
 from dataops_parsl.commands.old_logs import remove as remove_log
 from dataops_parsl.commands.purge_text import Found
 from dataops_parsl.commands.setting import Setting, add_project_argument, load_setting
-from dataops_parsl.commands.signals import stop_signals
 from dataops_parsl.dataset.names import check_name
 from dataops_parsl.errors import PlaceError, UsageError, nearest
 from dataops_parsl.report.words import many
@@ -74,7 +74,7 @@ def execute(args: argparse.Namespace) -> int:
     setting = load_setting(args)
     asked = Asked(args.dataset or "", tuple(args.stage), args.older_than or 0.0, args.gc)
     purge = _Purge(setting, asked)
-    with stop_signals(), purge.opened():
+    with purge.opened():
         return purge.execute(args.yes)
 
 
@@ -149,7 +149,7 @@ class _Purge:
             choice,
             known,
             [u for u in inventory.of("trash", "temporary") if self.asked.covers(u)],
-            [u for u in inventory.of("benchmark") if self.asked.covers(u) and self._dead(u)],
+            [u for u in inventory.of("benchmark") if self.asked.covers(u) and self._dead(u, inventory)],
             [u for u in choice.staying if u.loose and not in_use(u)],
             logs,
         )
@@ -186,8 +186,11 @@ class _Purge:
 
         return in_use, [u for u in steps if u.dataset in users]
 
-    def _dead(self, unit: Unit) -> bool:
-        """Whether the benchmark that made these cases is dead; one of another project's by its silence."""
+    def _dead(self, unit: Unit, inventory: Inventory) -> bool:
+        """Whether the benchmark that made these cases is dead; of another project by its silence too."""
+        assert self.scratch is not None
+        if any(unit.name in Purger(self.scratch).runs(dataset) for dataset in inventory.datasets):
+            return False
         bundle = benchmark(self.paths.output_root, unit.name)
         return not bundle.live if bundle else self.now - unit.used_s > LEFT_BEHIND_S
 
@@ -202,7 +205,7 @@ class _Purge:
             for unit in found.left_behind:
                 purger.left_behind(unit)
             for unit in found.benchmarks:
-                purger.benchmark(unit, lambda unit=unit: self._dead(unit))  # type: ignore[misc]
+                purger.benchmark(unit, functools.partial(self._dead, unit, found.inventory))
             for unit in found.choice.going:
                 purger.step(unit)
             for unit in found.loose:

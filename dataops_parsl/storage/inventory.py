@@ -7,19 +7,19 @@ Nothing is written while looking.
 from __future__ import annotations
 
 import contextlib
-import json
 import os
 import re
 import stat
 import time
 from collections.abc import Collection, Iterator
-from dataclasses import dataclass, field
-from typing import Any, Literal
+from dataclasses import dataclass, field, replace
+from typing import Literal
 
 from dataops_parsl.dataset.names import SAFE
 from dataops_parsl.storage.folders import Root, disk_bytes, open_inner, walk
 from dataops_parsl.storage.loose import LEFT_BEHIND_S, TEMPORARY, Loose
-from dataops_parsl.storage.removing import TRASH, reason
+from dataops_parsl.storage.removing import is_trash, reason
+from dataops_parsl.storage.step_folders import is_step, mark
 from dataops_parsl.storage.users import LOCK, RUNS
 
 BENCH = ".bench"
@@ -49,7 +49,7 @@ class Unit:
     inode : int
         Of the folder.
     mark : tuple of int
-        Of a step folder: when files in it came or went, see `step_mark`.
+        Of a step folder: when files in it came or went, see `mark`.
     loose : tuple of str
         Of a step folder: files in it that were never finished, or that no receipt names, if old.
     loose_bytes : int
@@ -165,9 +165,7 @@ class _Look:
                 continue
             if name == BENCH:
                 self._look_at_benchmarks()
-            elif self._is_left(name, facts):
-                self._add_left((), name, facts)
-            elif not name.startswith(".") and self._is_ours((), name, facts):
+            elif not self._is_left((), name, facts) and self._is_ours((), name, facts):
                 self._look_at_dataset(name)
         self.found.units.sort(key=lambda unit: (unit.parents, unit.name))
         return self.found
@@ -175,33 +173,36 @@ class _Look:
     # --- levels
 
     def _look_at_dataset(self, dataset: str) -> None:
+        empty: list[str] = []
+        used = False
         for name, facts in self._entries(dataset):
             if name in _OWN:
+                used = True
                 continue
             self.found.stages.add(name)
             if self.stages and name not in self.stages:
                 continue
-            if self._is_left(name, facts):
-                self._add_left((dataset,), name, facts)
-            elif self._is_ours((dataset,), name, facts):
-                self._look_at_stage(dataset, name)
+            if self._is_left((dataset,), name, facts) or not self._is_ours((dataset,), name, facts):
+                continue
+            if not self._look_at_stage(dataset, name):
+                empty.append(name)
+        if used:  # else it may be a folder of the user's
+            self.found.empty += [(dataset, name) for name in empty]
 
-    def _look_at_stage(self, dataset: str, stage: str) -> None:
+    def _look_at_stage(self, dataset: str, stage: str) -> bool:
+        """Whether anything is in it."""
         parents, n = (dataset, stage), 0
         for name, facts in self._entries(*parents):
             n += 1
-            if self._is_left(name, facts):
-                self._add_left(parents, name, facts)
-            elif self._is_ours(parents, name, facts):
+            if not self._is_left(parents, name, facts) and self._is_ours(parents, name, facts):
                 self._add_step(parents, name)
-        if not n and "/".join(parents) not in self.found.skipped:
-            self.found.empty.append(parents)
+        return n > 0 or "/".join(parents) in self.found.skipped
 
     def _look_at_benchmarks(self) -> None:
         for name, facts in self._entries(BENCH):
-            if self._is_left(name, facts):
-                self._add_left((BENCH,), name, facts)
-            elif _RUN.fullmatch(name):
+            if self._is_left((BENCH,), name, facts):
+                continue
+            if _RUN.fullmatch(name):
                 self._add((BENCH,), name, "benchmark")
             else:
                 self._skip((BENCH,), name, "was not made by this program")
@@ -212,7 +213,9 @@ class _Look:
         try:
             with self.root.open(*names) as folder, os.scandir(folder) as entries:
                 for entry in entries:
-                    yield entry.name, entry.stat(follow_symlinks=False)
+                    with contextlib.suppress(FileNotFoundError):
+                        facts = entry.stat(follow_symlinks=False)
+                        yield entry.name, facts
         except FileNotFoundError:
             return
         except OSError as error:
@@ -221,23 +224,26 @@ class _Look:
     def _skip(self, parents: tuple[str, ...], name: str, why: str) -> None:
         self.found.skipped["/".join((*parents, name))] = why
 
-    def _is_left(self, name: str, facts: os.stat_result) -> bool:
-        if name.startswith(TRASH):
+    def _is_left(self, parents: tuple[str, ...], name: str, facts: os.stat_result) -> bool:
+        """Whether it was left behind, which is noted, or is a file that someone is about to finish."""
+        file = Unit("temporary", parents, name, disk_bytes(facts), 1, facts.st_mtime, facts.st_ino)
+        if is_trash(name) and (len(parents) == 2 or parents == (BENCH,)):
+            if stat.S_ISDIR(facts.st_mode):
+                self._add(parents, name, "trash")
+            else:
+                self.found.units.append(replace(file, kind="trash"))
             return True
-        return bool(TEMPORARY.fullmatch(name)) and stat.S_ISREG(facts.st_mode)
-
-    def _add_left(self, parents: tuple[str, ...], name: str, facts: os.stat_result) -> None:
-        if stat.S_ISDIR(facts.st_mode):
-            self._add(parents, name, "trash")
-        elif name.startswith(TRASH) or self.now - facts.st_mtime > LEFT_BEHIND_S:
-            kind: Kind = "trash" if name.startswith(TRASH) else "temporary"
-            unit = Unit(kind, parents, name, disk_bytes(facts), 1, facts.st_mtime, facts.st_ino)
-            self.found.units.append(unit)
+        if not TEMPORARY.fullmatch(name) or not stat.S_ISREG(facts.st_mode):
+            return False
+        if self.now - facts.st_mtime > LEFT_BEHIND_S:
+            self.found.units.append(file)
+        return True
 
     def _is_ours(self, parents: tuple[str, ...], name: str, facts: os.stat_result) -> bool:
         """Whether it is a folder of a dataset, a stage or a step, by its name and kind."""
         if stat.S_ISLNK(facts.st_mode):
-            with self.root.open(*parents) as home:
+            self._skip(parents, name, "is a link")
+            with contextlib.suppress(OSError), self.root.open(*parents) as home:
                 self._skip(parents, name, f"is a link to {os.readlink(name, dir_fd=home)}")
             return False
         fits = _STEP.fullmatch(name) if len(parents) == 2 else SAFE.fullmatch(name)
@@ -249,7 +255,7 @@ class _Look:
     def _add_step(self, parents: tuple[str, ...], name: str) -> None:
         try:
             with self.root.open(*parents, name) as folder:
-                known = _is_step(folder, parents[1], name.rpartition("-")[0])
+                known = is_step(folder, parents[1], name.rpartition("-")[0])
         except FileNotFoundError:
             return
         except OSError as error:
@@ -274,7 +280,7 @@ class _Look:
             self._skip(parents, name, reason(error))
 
     def _measured(self, folder: int, parents: tuple[str, ...], name: str, kind: Kind) -> Unit:
-        own, mark = os.fstat(folder), _mark(folder)
+        own, before = os.fstat(folder), mark(folder)
         size, files, used = disk_bytes(own), 0, 0.0
         loose = Loose(self.now, self.loose_tables) if kind == "step" else None
         for entry in walk(folder, self.root.mount):
@@ -287,44 +293,4 @@ class _Look:
         used = used or own.st_mtime
         if loose is None:
             return Unit(kind, parents, name, size, files, used, own.st_ino)
-        return Unit(kind, parents, name, size, files, used, own.st_ino, mark, *loose.found())
-
-
-def step_mark(root: Root, unit: Unit) -> tuple[int, ...]:
-    """What changes when files come into a step folder or go.
-
-    Raises
-    ------
-    OSError
-        It is gone or must not be read.
-    """
-    with root.open(*unit.parents, unit.name) as folder:
-        return _mark(folder)
-
-
-def _mark(folder: int) -> tuple[int, ...]:
-    times = [os.fstat(folder).st_mtime_ns]
-    with contextlib.suppress(FileNotFoundError):
-        times.append(os.stat("receipts", dir_fd=folder, follow_symlinks=False).st_mtime_ns)
-    return tuple(times)
-
-
-def _is_step(folder: int, stage: str, step: str) -> bool:
-    """Whether an open folder is what it is called: its step.json says so, or nothing else is in it yet."""
-    try:
-        handle = os.open("step.json", os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK, dir_fd=folder)
-    except FileNotFoundError:
-        with os.scandir(folder) as entries:
-            return all(TEMPORARY.fullmatch(entry.name) for entry in entries)
-    except OSError:
-        return False
-    with open(handle, "rb") as file:
-        try:
-            said: Any = json.loads(file.read(2**20))
-        except (OSError, ValueError, RecursionError):
-            return False
-    if not isinstance(said, dict):
-        return False
-    population = said.get("population")
-    name = f"{said.get('step')}.{population}" if population else str(said.get("step"))
-    return (said.get("stage"), name) == (stage, step)
+        return Unit(kind, parents, name, size, files, used, own.st_ino, before, *loose.found())

@@ -11,9 +11,10 @@ from dataclasses import dataclass, field
 
 from dataops_parsl.errors import PlaceError
 from dataops_parsl.storage.folders import OutsideError, Root, as_path
-from dataops_parsl.storage.inventory import Unit, step_mark
+from dataops_parsl.storage.inventory import Unit
 from dataops_parsl.storage.loose import loose_files
 from dataops_parsl.storage.removing import ChangedError, Removed, delete, is_full, reason, take_away
+from dataops_parsl.storage.step_folders import mark_at
 from dataops_parsl.storage.users import LOCK, RUNS, exclusive, live_users
 
 
@@ -23,7 +24,7 @@ class Purged:
 
     Parameters
     ----------
-    bytes, files, units : int
+    bytes, files : int
         What was deleted.
     kept : dict of path to reason
         What was to go, and came into use or was changed meanwhile.
@@ -35,17 +36,15 @@ class Purged:
 
     bytes: int = 0
     files: int = 0
-    units: int = 0
     kept: dict[str, str] = field(default_factory=dict)
     failed: dict[str, str] = field(default_factory=dict)
     gone: list[str] = field(default_factory=list)
 
-    def add(self, removed: Removed, units: int = 1) -> None:
+    def add(self, removed: Removed) -> None:
         """Count what was deleted, and note what was not."""
         self.bytes += removed.bytes
         self.files += removed.files
         self.failed |= removed.problems
-        self.units += units * (not removed.problems)
 
     @contextlib.contextmanager
     def noting(self, path: str) -> Iterator[None]:
@@ -95,6 +94,13 @@ class Purger:
         with self.root.open(dataset) as folder:
             return self._users(folder, dataset)
 
+    def runs(self, dataset: str) -> set[str]:
+        """Ids of the living runs on a dataset's scratch; none where that cannot be told."""
+        with contextlib.suppress(OSError), self.root.open(dataset) as folder:
+            _check_marks(folder)
+            return {user.run for user in live_users(as_path(folder, self.root.path / dataset))}
+        return set()
+
     def _users(self, folder: int, dataset: str) -> dict[str, str]:
         _check_marks(folder)
         here = as_path(folder, self.root.path / dataset)
@@ -124,7 +130,7 @@ class Purger:
                 if by := users.get(unit.folder):
                     self.purged.kept[unit.path] = f"in use by {by} since a moment ago"
                     return
-                if step_mark(self.root, unit) != unit.mark:
+                if mark_at(self.root, (*unit.parents, unit.name)) != unit.mark:
                     raise ChangedError("a run wrote into it meanwhile")
                 trash = take_away(self.root, unit.parents, unit.name, unit.inode)
             self._delete(unit.parents, trash)
@@ -148,7 +154,7 @@ class Purger:
                 return
             for path in loose_files(self.root, (*unit.parents, unit.name), tables=tables):
                 *folders, name = path.split("/")
-                self._delete((*unit.parents, unit.name, *folders), name, units=0)
+                self._delete((*unit.parents, unit.name, *folders), name)
 
     def empty_stages(self, stages: Iterable[tuple[str, str]]) -> None:
         """Remove folders of stages in which nothing is left, where no run is at work."""
@@ -157,8 +163,8 @@ class Purger:
                 if not users:
                     os.rmdir(stage, dir_fd=home)
 
-    def _delete(self, parents: tuple[str, ...], name: str, units: int = 1) -> None:
-        self.purged.add(delete(self.root, parents, name), units)
+    def _delete(self, parents: tuple[str, ...], name: str) -> None:
+        self.purged.add(delete(self.root, parents, name))
 
 
 def _check_marks(folder: int) -> None:

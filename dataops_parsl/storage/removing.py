@@ -10,6 +10,7 @@ import contextlib
 import errno
 import fcntl
 import os
+import re
 import secrets
 import stat
 from collections.abc import Sequence
@@ -20,6 +21,7 @@ from dataops_parsl.storage.folders import MAX_DEPTH, Mount, OutsideError, Root, 
 
 TRASH = ".trash."
 """Names of folders that were taken away begin with it."""
+_TRASH_NAME = re.compile(re.escape(TRASH) + r".+\.[0-9a-f]{8}")
 
 
 class ChangedError(OSError):
@@ -41,6 +43,11 @@ class Removed:
     bytes: int = 0
     files: int = 0
     problems: dict[str, str] = field(default_factory=dict)
+
+
+def is_trash(name: str) -> bool:
+    """Whether `take_away` gives such names."""
+    return bool(_TRASH_NAME.fullmatch(name))
 
 
 def take_away(root: Root, parents: Sequence[str], name: str, inode: int, to: Sequence[str] = ()) -> str:

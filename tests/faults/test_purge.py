@@ -35,7 +35,7 @@ class Purge(Scenario):
         stays = [make_step(scratch / "one", "contact.pairs", "new", parts=1)]
         (stays[0] / ".half.12.0a1b2c3d.tmp").write_bytes(b"half")
         os.utime(stays[0] / ".half.12.0a1b2c3d.tmp", (0, 0))
-        left = scratch / "one" / "contact" / f"{TRASH}pairs-0123456789ab.00ff"
+        left = scratch / "one" / "contact" / f"{TRASH}pairs-0123456789ab.00ff00ff"
         left.mkdir()
         (left / "a.parquet").write_bytes(b"left")
         for at, to in (

@@ -104,7 +104,7 @@ ALL = OLD | LAST | {NEW, OTHER}
         (("--gc", "--dataset", "one"), {NEW}),
         (("--gc", "--older-than", "30d"), {OTHER}),
     ],
-    ids=" ".join,
+    ids=lambda said: " ".join(said) if isinstance(said, tuple) else f"{len(said)} go",
 )
 def test_what_goes(tree: Project, purge: Purge, words: tuple[str, ...], goes: set[str]) -> None:
     assert _left(tree) == ALL
@@ -183,8 +183,9 @@ def test_without_known_runs_gc_is_refused(tree: Project, purge: Purge) -> None:
     assert _left(tree) == ALL
 
 
-def test_a_run_whose_record_is_damaged_is_named(tree: Project, purge: Purge) -> None:
-    (tree.root / "output" / "cytotoxicity" / f"run_{run_id(1)}" / "run.json").write_text("{")
+@pytest.mark.parametrize("record", ["{", "[]", '{"dataset": 3, "keys": []}', '{"keys": {}}'])
+def test_a_run_whose_record_is_damaged_is_named(tree: Project, purge: Purge, record: str) -> None:
+    (tree.root / "output" / "cytotoxicity" / f"run_{run_id(1)}" / "run.json").write_text(record)
     said = purge("--gc")
     assert f"run_{run_id(1)} does not say what it is made of" in said
 
@@ -327,6 +328,7 @@ def hostile(tree: Project) -> dict[str, str]:
     (scratch / "notes.txt").write_text("mine")
     (scratch / "my folder").mkdir()
     (scratch / "my folder" / "mine.csv").write_text("1")
+    (scratch / "empty" / "inner").mkdir(parents=True)
     (scratch / "one" / "contact" / "kept").mkdir()
     (scratch / "one" / "contact" / "mine-0123456789ac").mkdir()
     (scratch / "one" / "contact" / "mine-0123456789ac" / "data.csv").write_text("1")
@@ -346,6 +348,7 @@ def test_what_leads_outside_is_skipped_and_named_and_the_rest_is_done(
     assert _left(tree) == set()
     now = digests(tree.root)
     assert {path: now.get(path) for path in hostile} == hostile
+    assert [path.name for path in (_scratch(tree) / "empty").iterdir()] == ["inner"]
     assert set(now) - set(hostile) == {"data/scratch/one/.lock", "data/scratch/two/.lock"}
     for name in (
         "linked is a link to",
@@ -418,7 +421,7 @@ def test_trash_and_temporary_files_go_with_every_purge(tree: Project, purge: Pur
     new.parent.mkdir()
     half = new.with_name(f"c.1.{'1' * 32}.partial")
     claim = step / "receipts" / "P1.00007.0123456789abcdef.claim"
-    mine = _scratch(tree) / ".mine.tmp"
+    mine = _scratch(tree) / f"{TRASH}mine.00ff00ff"
     trash = step.with_name(f"{TRASH}objects-0123456789ab.00ff00ff")
     (trash / "receipts").mkdir(parents=True)
     (trash / "receipts" / "a.json").write_text("{}")
@@ -455,8 +458,8 @@ def test_gc_drops_tables_that_no_receipt_names(tree: Project, purge: Purge) -> N
 def test_cases_of_dead_benchmarks_go(tree: Project, purge: Purge) -> None:
     scratch, output = _scratch(tree), tree.root / "output"
     inputs = digests(scratch / "one")
-    runs = [run_id(d) for d in (4, 5, 6, 7)]
-    alive, dead, _, foreign_new = runs
+    runs = [run_id(d) for d in (4, 5, 6, 7, 8)]
+    alive, dead, _, foreign_new, foreign_alive = runs
     for run in runs:
         case = scratch / ".bench" / run / "repeat-0" / "one"
         make_step(case, "measure.objects", age_days=2 * (run != foreign_new))
@@ -465,11 +468,12 @@ def test_cases_of_dead_benchmarks_go(tree: Project, purge: Purge) -> None:
         run: make_run(output, run, [], workflow="benchmark/master", sealed=False) for run in (alive, dead)
     }
     (scratch / ".bench" / "mine").mkdir()
-    with Lease(bundles[alive].lease):
+    with Lease(bundles[alive].lease), Use(scratch / "one", foreign_alive, []):
         said = purge("--set=retention.scratch_days=0", "--yes")
-    assert sorted(p.name for p in (scratch / ".bench").iterdir()) == sorted([alive, foreign_new, "mine"])
+    left = sorted(p.name for p in (scratch / ".bench").iterdir())
+    assert left == sorted([alive, foreign_new, foreign_alive, "mine"])
     assert "skipped: .bench/mine was not made by this program" in said
-    assert digests(scratch / "one") == inputs
+    assert {p: d for p, d in digests(scratch / "one").items() if p != ".lock"} == inputs
 
 
 # --- logs
@@ -486,7 +490,7 @@ def test_old_logs_of_runs_that_were_never_sealed_go(tree: Project, purge: Purge)
             for path in (bundle / "log").rglob("*"):
                 os.utime(path, (0, 0))
     sealed = digests(output / "cytotoxicity" / f"run_{run_id(2)}")
-    (output / "cytotoxicity" / f"{TRASH}parsl.00ff").mkdir()
+    (output / "cytotoxicity" / f"{TRASH}parsl.00ff00ff").mkdir()
     with Lease(made["alive"].lease):
         assert "old log of a run that was never sealed" in purge()
         purge("--set=retention.log_days=0", "--yes")

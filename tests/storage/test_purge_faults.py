@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import re
 import resource
 import subprocess
 import sys
@@ -17,8 +18,9 @@ from dataops_parsl import cli
 from dataops_parsl.storage.folders import Root
 from dataops_parsl.storage.inventory import look
 from dataops_parsl.storage.purging import Purger
+from dataops_parsl.storage.users import exclusive
 from tests.faults.scenario import digests
-from tests.helpers import Project, fill
+from tests.helpers import Project, fill, wait_for
 from tests.storage.trees import make_step, steps_of
 
 pytestmark = pytest.mark.faults
@@ -119,3 +121,20 @@ def test_what_is_mounted_into_scratch_is_skipped(
     assert said.count("is a mount point: it lies on another disk") == 2
     assert not list((project.root / "data" / "scratch" / "one").glob("killing/*"))
     assert len(list((project.root / "data" / "scratch" / "one").glob("contact/*/*.parquet"))) == 3
+
+
+def test_two_purges_at_once_do_it_once(bare_project: Project) -> None:
+    scratch = bare_project.root / "data" / "scratch"
+    for i in range(150):
+        make_step(scratch / "one", "contact.pairs", str(i), age_days=9, parts=5)
+    with exclusive(scratch / "one"):  # so that both have looked before one begins
+        drivers = [bare_project.start("purge", "--older-than", "1d", "--yes") for _ in range(2)]
+        for driver in drivers:
+            wait_for(lambda d=driver: "asked for" in d.output, 60, "it has looked")
+    said = [(driver.wait(), driver.output) for driver in drivers]
+    assert [code for code, _ in said] == [0, 0], said
+    assert [path.name for path in scratch.glob("one/*")] == [".lock"]
+    words = [re.findall(r"Deleted (\S+) files?", output)[0] for _, output in said]
+    deleted = [int(word.replace("\u202f", "")) for word in words]
+    assert sum(deleted) == 150 * 11, deleted
+    assert all(deleted), "they must have been at it together"
