@@ -132,7 +132,8 @@ class Progress:
 
     def _left(self, now: float) -> str:
         done, total = sum(self._done.values()), sum(self._total.values())
-        if not total / 20 < done < total:  # the first few say nothing of the rest
+        # The first few say nothing of the rest, and what other runs did says nothing at all.
+        if not self._first or not total / 20 < done < total:
             return ""
         elapsed = now - min(self._first.values())
         return f"{100 * done // total} %, about {duration(elapsed * (total - done) / done)} left"

@@ -12,7 +12,9 @@ from collections.abc import Collection, Iterable
 from dataops_parsl.nodes import Part
 from dataops_parsl.plan import Plan
 from dataops_parsl.storage.discard import discard
+from dataops_parsl.storage.folders import Root
 from dataops_parsl.storage.parts import read_receipt
+from dataops_parsl.storage.removing import reason
 from dataops_parsl.storage.users import Use, exclusive
 
 EVERY_S, FOR_S, AT_ONCE = 1.0, 0.25, 64
@@ -117,10 +119,10 @@ class Lean:
         """Delete what is due and no other run's, for a moment; returns the number of parts."""
         until, n = time.monotonic() + FOR_S, 0
         while self._due and time.monotonic() < until:
-            with exclusive(self._plan.scratch):
+            with exclusive(self._plan.scratch), Root(self._plan.scratch) as root:
                 chosen = self._choose()
                 for part in chosen:
-                    self._delete(part)
+                    self._delete(root, part)
             n += len(chosen)
             if len(chosen) < AT_ONCE:
                 break
@@ -138,7 +140,7 @@ class Lean:
                 chosen.append(part)
         return chosen
 
-    def _delete(self, part: Part) -> None:
+    def _delete(self, root: Root, part: Part) -> None:
         del self._due[part]
         self._gone.add(part)
         receipt, folder = read_receipt(part.place.receipt), self._folder(part)
@@ -146,9 +148,9 @@ class Lean:
             return
         names = [name for output in receipt.outputs.values() for name in output["files"]]
         try:
-            self.freed += discard(self._plan.scratch, folder, names)
+            self.freed += discard(root, folder, names)
         except OSError as error:
-            self._refused[folder] = error.strerror or str(error)
+            self._refused[folder] = reason(error)
 
     def _folder(self, part: Part) -> str:
         return str(part.node.folder.relative_to(self._plan.scratch))

@@ -69,9 +69,9 @@ class PartPlace:
         return self.folder / "receipts" / f"{self.stem}.{self.recipe[:16]}.at"
 
     @property
-    def claim(self) -> Path:
-        """What says that a run computes it just now."""
-        return self.folder / "receipts" / f"{self.stem}.{self.recipe[:16]}.claim"
+    def claim(self) -> str:
+        """Path of what says that a run computes it just now; made for each task, and so no `Path`."""
+        return f"{self.folder}/receipts/{self.stem}.{self.recipe[:16]}.claim"
 
     def table(self, output: str) -> Path:
         """Path of one table of the part."""

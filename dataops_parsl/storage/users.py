@@ -198,9 +198,9 @@ class Use:
         return [user for user in live_users(self.scratch, self._watch) if user.lease != self.path]
 
     def _clear(self) -> None:
-        """Remove the leases of dead runs."""
-        living = {self.path, *(user.lease for user in self.elders)}
-        for path in _leases(self.scratch):
-            if path not in living:
+        """Remove what dead runs left beside their leases, and these."""
+        living = {self.path.stem, *(user.lease.stem for user in self.elders)}
+        for path in (self.scratch / RUNS).iterdir():
+            if path.stem not in living and not path.name.startswith("."):
                 with contextlib.suppress(OSError):
                     path.unlink(missing_ok=True)
