@@ -184,7 +184,8 @@ def by_rename(way: Transfer) -> None:
         if first.kind == "folder" and stat.S_IMODE(os.stat(pair.end).st_mode) != first.mode:
             pair.end.chmod(first.mode)
     for folder in {pair.start.parent for pair in way.pairs} | {pair.end.parent for pair in way.pairs}:
-        sync_folder(folder)
+        if folder.is_dir():  # else all was brought before, and the folder that was made for it is gone too
+            sync_folder(folder)
 
 
 def refuse_gone(pair: Pair) -> None:
