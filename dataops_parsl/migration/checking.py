@@ -45,7 +45,7 @@ def refuse_faults(plan: Plan, path: Path, places: Places, progress: Mapping[str,
     UsageError
         With every fault.
     """
-    if Path(plan.project) != places.project:
+    if os.path.realpath(plan.project) != os.path.realpath(places.project):
         raise UsageError(
             f"{path} is for the project {plan.project}, and this is {places.project}",
             f"go there, or give --project {plan.project}",

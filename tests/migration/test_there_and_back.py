@@ -14,11 +14,11 @@ from dataops_parsl.bundle import Bundle
 from dataops_parsl.dataset import ingest
 from dataops_parsl.dataset.manifest import Dataset
 from dataops_parsl.dataset.verify import verify
-from dataops_parsl.errors import UsageError
+from dataops_parsl.errors import InterruptedRunError, UsageError
 from dataops_parsl.migration import copies, transfer
 from dataops_parsl.migration.copying import remove
 from dataops_parsl.migration.journal import journal_path, open_journal
-from dataops_parsl.migration.plan import Item
+from dataops_parsl.migration.plan import Action, Item
 from tests.migration.older import DESCRIPTION, Lab, film, hyperstack, sha256s, small, state, write
 
 
@@ -404,3 +404,47 @@ def test_pairs_know_their_part_of_the_listing() -> None:
     assert way.below(first)["c"].same == "b"
     assert way.texts_below(first) == {"b": "x"}
     assert list(way.below(second)) == ["."]
+
+
+def test_an_item_that_grew_after_a_kill_is_begun_anew(across: Lab) -> None:
+    lab = across
+    lab.look("copy")
+    lab.change("paper", files=None, size=None)
+
+    def killed(size: int) -> None:
+        if size == len("<svg/>"):
+            raise InterruptedRunError("as by Ctrl-C")
+
+    with pytest.raises(InterruptedRunError):
+        lab.go(killed)
+    assert [p.name for p in lab.hidden()], "what was copied is kept"
+    write(lab.old / "paper" / "fig2.svg")
+    before = state(lab.old)
+    assert lab.go().failed == []
+    assert (lab.data / "paper_figures" / "paper" / "fig2.svg").is_file()
+    assert not lab.hidden()
+    assert lab.back().failed == []
+    assert state(lab.old) == before
+    assert os.listdir(lab.project) == []
+
+
+@pytest.mark.parametrize("action", ["move", "copy", "link"])
+def test_what_was_added_to_a_dataset_since_is_kept_on_the_way_back(lab: Lab, action: Action) -> None:
+    lab.look(action)
+    lab.go()
+    root = lab.data / "datasets" / "exp1"
+    plate = write(root / "plate.csv", "position,well\nP1,A1\n")
+    outcome = lab.back()
+    assert [key for key, _ in outcome.failed] == ["exp1/raw"]
+    assert "plate.csv is new" in str(outcome.failed[0][1])
+    assert plate.is_file()
+    assert Dataset.open(root).name == "exp1", "it is a dataset still"
+
+
+def test_another_dataset_that_came_to_have_the_name_is_not_ours(lab: Lab, tmp_path: Path) -> None:
+    lab.look("link")
+    ingest.add(film(tmp_path / "films"), "exp1", lab.data / "datasets")
+    outcome = lab.go()
+    assert [key for key, _ in outcome.failed] == ["exp1/raw"]
+    lab.back()
+    assert verify(Dataset.open(lab.data / "datasets" / "exp1")) == []
