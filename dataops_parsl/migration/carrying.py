@@ -11,6 +11,7 @@ from pathlib import Path
 from dataops_parsl.bundle import Bundle
 from dataops_parsl.dataset import ingest
 from dataops_parsl.dataset.description import FILE_NAME, load_description
+from dataops_parsl.dataset.manifest import Dataset
 from dataops_parsl.dataset.record import MANIFEST
 from dataops_parsl.errors import DatasetError, PartialError
 from dataops_parsl.migration import copies, transfer
@@ -18,7 +19,7 @@ from dataops_parsl.migration.copying import Ticks
 from dataops_parsl.migration.describing import sources
 from dataops_parsl.migration.journal import Journal, Progress
 from dataops_parsl.migration.links import new_texts
-from dataops_parsl.migration.listing import counted, listing, n_files, size_of
+from dataops_parsl.migration.listing import counted, differences, listing, n_files, size_of
 from dataops_parsl.migration.plan import Item, Places, Plan, names_of
 from dataops_parsl.migration.retracting import retract
 from dataops_parsl.migration.taking_in import Note, digests_of, record_results, take_in
@@ -79,7 +80,7 @@ class Carrier:
             raise PartialError(f"{self.plan.place(item)} is written by a living run", "let it end")
         if item.action == "link" and self._is_film(item):
             return self._link_film(item, progress)
-        if progress.begun is None:
+        if progress.begun is None or self._never_left(progress):
             self._begin(item)
         if progress.done is None:
             _PLACE[item.action](self, item, progress)
@@ -108,6 +109,23 @@ class Carrier:
         how = "copy" if stays else "rename"
         film = self._is_film(item)
         self.journal.write(item.key, "begun", action=item.action, how=how, film=film, **to_json(way))
+
+    def _never_left(self, progress: Progress) -> bool:
+        """Whether nothing of a begun item was brought, and it was changed since: it is begun anew."""
+        assert progress.begun is not None
+        way = way_of(progress.begun)
+        if (
+            progress.placed
+            or progress.done
+            or progress.begun["action"] == "link"
+            or not transfer.untouched(way)
+        ):
+            return False
+        if not differences(way.said, listing(way.start, way.names)):
+            return False
+        copies.drop_copies(way)
+        transfer.remove_empty(folders_of(progress.begun))
+        return True
 
     @cached_property
     def _moved(self) -> dict[Path, Path]:
@@ -149,7 +167,10 @@ class Carrier:
         way = way_of(progress.begun)
         transfer.make_folders(folders_of(progress.begun))
         for pair in way.pairs:
-            if not (pair.end.is_symlink() and os.readlink(pair.end) == str(pair.start)):
+            if os.path.lexists(pair.end):
+                if not pair.end.is_symlink() or os.readlink(pair.end) != str(pair.start):
+                    raise transfer.taken(pair.end)
+            else:
                 with place_errors(pair.end):
                     os.symlink(pair.start, pair.end)
         sync_folder(way.pairs[0].end.parent)
@@ -161,9 +182,11 @@ class Carrier:
         if description is not None:
             load_description(description)
         if progress.begun is None:
+            if os.path.lexists(goal):
+                raise transfer.taken(goal)
             self._begin(item)
         assert progress.begun is not None
-        if not (goal / MANIFEST).is_file():
+        if not os.path.lexists(goal):
             transfer.make_folders([f for f in folders_of(progress.begun) if f != goal])
             try:
                 films = sources(self.plan, item)
@@ -172,6 +195,8 @@ class Carrier:
                 transfer.remove_empty(folders_of(progress.begun))
                 self.journal.write(item.key, "undone")
                 raise
+        elif Dataset.open(goal).link != self.plan.place(item):
+            raise transfer.taken(goal)
         self.journal.write(item.key, "writing", files=digests_of(goal))
         self.journal.write(item.key, "done", kept="")
         self.journal.write(item.key, "finished")
@@ -185,21 +210,22 @@ class Carrier:
         def note(files: Mapping[str, str]) -> None:
             self.journal.write(item.key, "writing", files=dict(files))
 
+        assert progress.begun is not None
         if item.kind == "dataset":
-            self._take_in(item, goal, note)
+            self._take_in(item, progress.begun["token"], note)
         else:
-            record_results(goal, self.plan.place(item), token(item.key, self.path), note)
+            record_results(goal, self.plan.place(item), progress.begun["token"], note)
         self.journal.write(item.key, "finished")
 
-    def _take_in(self, item: Item, goal: Path, note: Note) -> None:
-        description = self._description(item)
+    def _take_in(self, item: Item, mark: str, note: Note) -> None:
+        goal, description = self.plan.goal(item), self._description(item)
         if description is None and not (goal / FILE_NAME).is_file():
             raise PartialError(
                 f"its files are at {goal}, but nobody has described them",
                 f"give it a description in the plan: python -m dataops_parsl dataset propose {goal}",
             )
         try:
-            take_in(goal, description, self.plan.place(item), token(item.key, self.path), note)
+            take_in(goal, description, self.plan.place(item), mark, note)
         except DatasetError as error:
             raise DatasetError(
                 f"its files are at {goal}, but are no dataset yet: {error.message}", error.remedy

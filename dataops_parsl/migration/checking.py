@@ -8,10 +8,12 @@ from dataclasses import dataclass
 from itertools import combinations
 from pathlib import Path
 
+from dataops_parsl.bundle import BENCHMARK_RECORD, RECORD
+from dataops_parsl.bundle import MANIFEST as SEAL
 from dataops_parsl.dataset.description import FILE_NAME
 from dataops_parsl.dataset.names import SAFE
 from dataops_parsl.dataset.proposal import is_zarr
-from dataops_parsl.dataset.record import MANIFEST
+from dataops_parsl.dataset.record import MANIFEST, read_json
 from dataops_parsl.errors import UsageError
 from dataops_parsl.migration.journal import Progress, journal_path
 from dataops_parsl.migration.plan import Item, Places, Plan, names_of
@@ -43,7 +45,7 @@ def refuse_faults(plan: Plan, path: Path, places: Places, progress: Mapping[str,
     UsageError
         With every fault.
     """
-    if Path(plan.project) != places.project:
+    if os.path.realpath(plan.project) != os.path.realpath(places.project):
         raise UsageError(
             f"{path} is for the project {plan.project}, and this is {places.project}",
             f"go there, or give --project {plan.project}",
@@ -91,7 +93,7 @@ def _source_faults(plan: Plan, sight: _Sight, path: Path) -> Iterator[str]:
 
 
 def _target_faults(sight: _Sight, places: Places) -> Iterator[str]:
-    item, goal = sight.item, sight.goal
+    item, place, goal = sight.item, sight.place, sight.goal
     root = next((r for r in places.all if goal != r and goal.is_relative_to(r)), None)
     if not item.target or root is None:
         yield f"target {item.target!r} lies in none of {', '.join(map(str, places.all))}"
@@ -110,11 +112,18 @@ def _target_faults(sight: _Sight, places: Places) -> Iterator[str]:
         yield f"target {item.target!r} lies in the item itself"
     if item.kind == "dataset":
         yield from _dataset_faults(sight)
+    elif (
+        any((place / name).is_file() for name in (RECORD, BENCHMARK_RECORD, SEAL)) and goal.name != place.name
+    ):
+        yield f"target {item.target!r}: a run keeps its name, {place.name}"
 
 
 def _dataset_faults(sight: _Sight) -> Iterator[str]:
     item, place = sight.item, sight.place
     if (place / MANIFEST).is_file() and not item.only:
+        name = read_json(place / MANIFEST).get("name")
+        if name != sight.goal.name:
+            yield f"target {item.target!r}: its manifest calls it {name}, and it keeps that name"
         return
     if not item.only and (is_zarr(place) or not place.is_dir()):
         yield f'is one image: write source = "{Path(item.source).parent}" and only = ["{place.name}"]'

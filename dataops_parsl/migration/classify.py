@@ -101,6 +101,7 @@ def classify(top: Folder, rules: Sequence[Rule]) -> Found:
     """Tell a tree apart."""
     found = Found()
     _Classifier(top, rules, found).visit(top)
+    found.questions = list(dict.fromkeys(found.questions))  # a folder is asked whole, then in parts
     found.claims.sort(key=lambda claim: (str(claim.folder.path), claim.only))
     return found
 

@@ -100,7 +100,10 @@ def remove_start(way: Transfer, digests: Mapping[str, str], *, again: bool, time
         if not partly:
             if not os.path.lexists(pair.start):
                 continue
-            os.rename(pair.start, pair.leaving)
+            try:
+                os.rename(pair.start, pair.leaving)
+            except OSError as error:
+                return f"{pair.start} cannot be removed: {error.strerror}"
         if wrong := differences(way.below(pair), listing(pair.leaving), times=times, partly=partly):
             if not os.path.lexists(pair.start):
                 os.rename(pair.leaving, pair.start)

@@ -15,7 +15,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from dataops_parsl.errors import UsageError
+from dataops_parsl.errors import PlaceError, UsageError
 from dataops_parsl.storage.atomic import place_errors, sync_folder
 
 SUFFIX = ".journal.jsonl"
@@ -138,9 +138,13 @@ def open_journal(path: Path) -> Iterator[Journal]:
     try:
         try:
             fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError as error:
+        except BlockingIOError as error:
             raise UsageError(
                 f"another migrate works with {path}", "let it end, then give the same command again"
+            ) from error
+        except OSError as error:
+            raise PlaceError(
+                f"{path} cannot be locked: {error.strerror}", "keep plan and journal on another disk"
             ) from error
         data = path.read_bytes()
         lines = _lines(data, path)

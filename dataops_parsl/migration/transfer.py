@@ -9,8 +9,7 @@ from __future__ import annotations
 import errno
 import os
 import stat
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
@@ -125,6 +124,14 @@ class Transfer:
         return found
 
 
+def untouched(way: Transfer) -> bool:
+    """Whether all of an item is where it comes from, and nothing of it, nor a whole copy, where it goes."""
+    return all(
+        os.path.lexists(pair.start) and not any(map(os.path.lexists, (pair.end, pair.moving, pair.leaving)))
+        for pair in way.pairs
+    )
+
+
 def missing_folders(folder: Path) -> list[Path]:
     """The folders that have to be made for this one to be there, outermost first."""
     wanted = []
@@ -173,8 +180,8 @@ def by_rename(way: Transfer) -> None:
             rename(pair.moving, pair.end)
         elif not os.path.lexists(pair.end):
             refuse_gone(pair)
-            with _own_folder(pair.start):
-                rename(pair.start, pair.moving if texts else pair.end)
+            _make_movable(pair.start)
+            rename(pair.start, pair.moving if texts else pair.end)
             if texts:
                 _write_links(pair.moving, texts, way.below(pair))
                 rename(pair.moving, pair.end)
@@ -184,7 +191,8 @@ def by_rename(way: Transfer) -> None:
         if first.kind == "folder" and stat.S_IMODE(os.stat(pair.end).st_mode) != first.mode:
             pair.end.chmod(first.mode)
     for folder in {pair.start.parent for pair in way.pairs} | {pair.end.parent for pair in way.pairs}:
-        sync_folder(folder)
+        if folder.is_dir():  # else all was brought before, and the folder that was made for it is gone too
+            sync_folder(folder)
 
 
 def refuse_gone(pair: Pair) -> None:
@@ -201,12 +209,10 @@ def taken(place: Path) -> PartialError:
     )
 
 
-@contextmanager
-def _own_folder(folder: Path) -> Iterator[None]:
+def _make_movable(folder: Path) -> None:
     """Some systems move a folder only when its owner may write into it; its mode is mended afterwards."""
     if not folder.is_symlink() and folder.is_dir() and not os.access(folder, os.W_OK):
         folder.chmod(stat.S_IMODE(os.stat(folder).st_mode) | stat.S_IWUSR)
-    yield
 
 
 def rename(start: Path, end: Path) -> None:
@@ -243,7 +249,8 @@ def _write_links(base: Path, texts: Mapping[str, str], said: Listing) -> None:
         new = link.with_name(f".{link.name}.link")
         if os.path.lexists(new):
             new.unlink()
-        os.symlink(text, new)
+        with place_errors(link):
+            os.symlink(text, new)
         os.utime(new, ns=(said[relative].mtime_ns,) * 2, follow_symlinks=False)
         os.replace(new, link)
     for folder in folders:

@@ -6,7 +6,7 @@ import os
 from collections.abc import Mapping
 from dataclasses import replace
 
-from dataops_parsl.dataset.record import MANIFEST
+from dataops_parsl.dataset.record import FOLDER, MANIFEST
 from dataops_parsl.errors import PartialError
 from dataops_parsl.migration import copies, transfer
 from dataops_parsl.migration.copying import Ticks, remove
@@ -20,6 +20,7 @@ from dataops_parsl.migration.transfer import (
     make_folders,
     missing_folders,
     remove_empty,
+    untouched,
 )
 from dataops_parsl.migration.ways import folders_of, one_disk, way_of
 
@@ -41,8 +42,10 @@ def go_back(journal: Journal, item: str, ticks: Ticks) -> str:
     way = way_of(progress.begun)
     if progress.begun["action"] == "link":
         said = _unlink(progress, way)
+    elif untouched(way):
+        copies.drop_copies(way)
+        said = "is where it came from"
     else:
-        retract(journal, item)
         said = _bring_back(journal, item, way, ticks)
     remove_empty(folders_of(progress.begun))
     journal.write(item, "undone")
@@ -53,7 +56,9 @@ def _unlink(progress: Progress, way: Transfer) -> str:
     assert progress.begun is not None
     if progress.begun["film"]:
         written: Mapping[str, str] = progress.writing["files"] if progress.writing else {}
-        if wrong := changed(way.end, written):
+        there = listing(way.end) if os.path.lexists(way.end) else {}
+        new = [f"{r} is new" for r, e in there.items() if written and e.kind != "folder" and r not in written]
+        if wrong := changed(way.end, written) + new:
             raise PartialError(f"{way.end}: {some(wrong)}", _BY_HAND)
         hidden = aside_of(way.end, way.token)
         if (way.end / MANIFEST).is_file():
@@ -75,7 +80,9 @@ def _bring_back(journal: Journal, item: str, way: Transfer, ticks: Ticks) -> str
         transfer.by_rename(way)  # a kill came between two renames
     _end_removal(way, digests)
     if progress.returning is None:
-        _refuse_changed(way, digests, times=renamed)
+        written = progress.writing["files"] if progress.writing else {}
+        _refuse_changed(way, digests, {*written, FOLDER}, times=renamed)
+        retract(journal, item)
         journal.write(item, "returning")
     make_folders(missing_folders(way.start.parent if way.names is None else way.start))
     back = Transfer(
@@ -112,14 +119,20 @@ def _end_removal(way: Transfer, digests: Mapping[str, str]) -> None:
         remove(pair.leaving)
 
 
-def _refuse_changed(way: Transfer, digests: Mapping[str, str], *, times: bool) -> None:
-    """Raise when what stands at the target, or at the source, is not what was brought."""
+def _refuse_changed(way: Transfer, digests: Mapping[str, str], beside: set[str], *, times: bool) -> None:
+    """Raise when what stands at the target, or at the source, is not what was brought.
+
+    Parameters
+    ----------
+    beside : set of str
+        What the program wrote beside it.
+    """
     for pair in way.pairs:
         entries, texts = way.below(pair), way.texts_below(pair)
         for place, said, timed in ((pair.end, texts, times), (pair.start, {}, False)):
             if os.path.lexists(place):
-                wrong = differences(entries, listing(place), texts=said, times=timed)
-                if wrong:
+                found = {r: e for r, e in listing(place).items() if r in entries or r not in beside}
+                if wrong := differences(entries, found, texts=said, times=timed):
                     raise PartialError(f"{place} is not what was brought: {some(wrong)}", _BY_HAND)
     there = {r: d for r, d in digests.items() if os.path.lexists(way.end / r if r != "." else way.end)}
     if wrong := wrong_digests(way.end, there):

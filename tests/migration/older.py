@@ -7,11 +7,17 @@ import os
 import stat
 from collections import Counter
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import tifffile
 
-from dataops_parsl.migration.plan import Places
+from dataops_parsl.migration.copying import Ticks
+from dataops_parsl.migration.execute import Outcome, execute, undo
+from dataops_parsl.migration.journal import journal_path, open_journal
+from dataops_parsl.migration.plan import Action, Places, Plan
+from dataops_parsl.migration.proposing import propose
+from dataops_parsl.migration.rules import load_rules
 from tests.dataset.films import frame
 
 DESCRIPTION = """
@@ -112,3 +118,45 @@ def state(root: Path) -> dict[str, tuple[str, int, int]]:
                 what, changed = sha256(path), said.st_mtime_ns
             found[str(path.relative_to(root))] = (what, stat.S_IMODE(said.st_mode), changed)
     return found
+
+
+class Lab:
+    """An older tree, a project, and a plan from the one to the other."""
+
+    def __init__(self, home: Path, old: Path) -> None:
+        self.old, self.project = old, home / "project"
+        self.places: Places = places(self.project)
+        self.file = home / "plan.toml"
+        self.said: dict[str, str] = {}
+        self.plan: Plan | None = None
+
+    def look(self, action: Action | None = None) -> Plan:
+        """Plan anew."""
+        self.plan = propose(self.old, self.places, load_rules(), action).plan
+        return self.plan
+
+    def change(self, key: str, **changes: Any) -> None:
+        """Change an item of the plan."""
+        assert self.plan is not None
+        items = [i.model_copy(update=changes) if i.key == key else i for i in self.plan.item]
+        self.plan = self.plan.model_copy(update={"item": tuple(items)})
+
+    def go(self, ticks: Ticks = lambda size: None) -> Outcome:
+        """Carry the plan out."""
+        assert self.plan is not None
+        with open_journal(journal_path(self.file)) as journal:
+            return execute(self.plan, self.file, self.places, journal, self.said.__setitem__, ticks)
+
+    def back(self) -> Outcome:
+        """Undo it."""
+        with open_journal(journal_path(self.file)) as journal:
+            return undo(journal, self.said.__setitem__)
+
+    def hidden(self) -> list[Path]:
+        """What stands under a hidden name: nothing, once all is done."""
+        return [*self.old.rglob(".*"), *self.project.rglob(".*")]
+
+    @property
+    def data(self) -> Path:
+        """Of the project."""
+        return self.project / "data"

@@ -66,7 +66,11 @@ def _grow(root: Path, files, links) -> None:
         link.symlink_to(target if absolute else os.path.relpath(target, link.parent if modest else root))
 
 
-@settings(max_examples=20, deadline=None, phases=[Phase.explicit, Phase.reuse, Phase.generate])
+@settings(
+    max_examples=int(os.environ.get("EX", "20")),
+    deadline=None,
+    phases=[Phase.explicit, Phase.reuse, Phase.generate],
+)
 @given(
     files=TREES, links=LINKS, action=st.sampled_from(["move", "move", "copy", "link"]), modes=st.booleans()
 )

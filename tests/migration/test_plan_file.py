@@ -7,6 +7,8 @@ from pathlib import Path
 import pytest
 
 from dataops_parsl import cli
+from dataops_parsl.dataset import ingest
+from dataops_parsl.dataset.manifest import Dataset
 from dataops_parsl.migration.plan import read_plan
 from tests.helpers import Project
 from tests.migration.older import film, small, state, write
@@ -158,3 +160,51 @@ def test_of_another_project_or_format(planned: Path, bare_project: Project, tmp_
 def test_command_lines_that_cannot_be_meant(bare_project: Project, words: list[str], capsys) -> None:
     assert _migrate(bare_project, *words) == 2
     assert "remedy: " in capsys.readouterr().err
+
+
+def test_snapshots_and_runs_keep_their_names(bare_project: Project, tmp_path: Path, capsys) -> None:
+    old = tmp_path / "old"
+    ingest.add(film(tmp_path / "films"), "mine", old)
+    write(old / "run_1" / "run.json", "{}")
+    write(old / "run_1" / "log" / "events.jsonl")
+    plan = tmp_path / "plan.toml"
+    assert _migrate(bare_project, str(old), "--plan", str(plan)) == 0
+    text = (
+        plan.read_text()
+        .replace("data/datasets/mine", "data/datasets/yours")
+        .replace("old/run_1", "old/run_2")
+    )
+    plan.write_text(text)
+    assert _migrate(bare_project, "--plan", str(plan)) == 2
+    said = capsys.readouterr().err
+    assert "item mine: target 'data/datasets/yours': its manifest calls it mine" in said
+    assert "item run_1: target 'output/old/run_2': a run keeps its name, run_1" in said
+
+
+def test_a_tree_that_is_one_film(bare_project: Project, tmp_path: Path, capsys) -> None:
+    before = state(film(tmp_path / "exp1", ("P1", "P2")))
+    plan = tmp_path / "plan.toml"
+    assert _migrate(bare_project, str(tmp_path / "exp1"), "--plan", str(plan)) == 0
+    assert _migrate(bare_project, "--plan", str(plan), "--yes") == 0
+    assert list(Dataset.open(bare_project.root / "data" / "datasets" / "exp1").positions) == ["P1", "P2"]
+    assert not (tmp_path / "exp1").exists()
+    assert _migrate(bare_project, "--undo", str(plan.with_name("plan.journal.jsonl"))) == 0
+    assert f"back to {tmp_path / 'exp1'}" in capsys.readouterr().out
+    assert _migrate(bare_project, "--undo", str(plan.with_name("plan.journal.jsonl")), "--yes") == 0
+    assert state(tmp_path / "exp1") == before
+
+
+def test_what_waits_is_listed_with_exit_code_4(bare_project: Project, tmp_path: Path, capsys) -> None:
+    film(tmp_path / "old" / "exp1", ("P1", "P2"), described=False)
+    plan = tmp_path / "plan.toml"
+    assert _migrate(bare_project, str(tmp_path / "old"), "--plan", str(plan)) == 0
+    proposal = tmp_path / "plan.descriptions" / "exp1.toml"
+    assert "# pixel_size_um" in proposal.read_text()
+    assert _migrate(bare_project, "--plan", str(plan), "--yes") == 4
+    assert f"{proposal}: the key 'pixel_size_um' is missing" in capsys.readouterr().err
+    text = proposal.read_text().replace("# pixel_size_um", "pixel_size_um")
+    proposal.write_text(text.replace("# frame_interval_s", "frame_interval_s"))
+    assert _migrate(bare_project, "--plan", str(plan), "--yes") == 0
+    assert "exp1: moved, and a dataset now" in capsys.readouterr().out
+    assert _migrate(bare_project, "--plan", str(plan), "--yes") == 0
+    assert capsys.readouterr().out == "nothing to do\n"

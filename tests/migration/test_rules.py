@@ -202,3 +202,14 @@ def test_items_say_how_much_they_hold(tmp_path: Path) -> None:
     items: dict[str, Item] = {i.key: i for i in proposed.plan.item}
     assert (items["exp1/{*.out}"].files, items["exp1/{*.out}"].size) == (2, 10)
     assert items["exp1/cellpose"].files == 3, "links count"
+
+
+def test_a_film_that_is_damaged_is_asked_about_once(tmp_path: Path) -> None:
+    hyperstack(tmp_path / "old" / "day1" / "P1.tif")
+    cut = hyperstack(tmp_path / "old" / "day1" / "P2.tif")
+    cut.write_bytes(cut.read_bytes()[:900])
+    write(tmp_path / "old" / "day1" / "notes.txt")
+    proposed = look(tmp_path / "old", tmp_path / "project")
+    assert found(proposed) == {}
+    assert len([q for q in proposed.questions if q.startswith("day1 looks like a film, but: …/P2.tif")]) == 1
+    assert [path for path, _, _ in proposed.alone] == ["day1/"]

@@ -14,50 +14,12 @@ from dataops_parsl.bundle import Bundle
 from dataops_parsl.dataset import ingest
 from dataops_parsl.dataset.manifest import Dataset
 from dataops_parsl.dataset.verify import verify
-from dataops_parsl.errors import UsageError
+from dataops_parsl.errors import InterruptedRunError, UsageError
 from dataops_parsl.migration import copies, transfer
-from dataops_parsl.migration.copying import Ticks, remove
-from dataops_parsl.migration.execute import Outcome, execute, undo
+from dataops_parsl.migration.copying import remove
 from dataops_parsl.migration.journal import journal_path, open_journal
-from dataops_parsl.migration.plan import Item, Places, Plan
-from dataops_parsl.migration.proposing import propose
-from dataops_parsl.migration.rules import load_rules
-from tests.migration.older import DESCRIPTION, film, hyperstack, places, sha256s, small, state, write
-
-
-class Lab:
-    """An older tree, a project, and a plan from the one to the other."""
-
-    def __init__(self, home: Path, old: Path) -> None:
-        self.old, self.project = old, home / "project"
-        self.places: Places = places(self.project)
-        self.file = home / "plan.toml"
-        self.said: dict[str, str] = {}
-        self.plan: Plan | None = None
-
-    def look(self, action=None) -> Plan:
-        self.plan = propose(self.old, self.places, load_rules(), action).plan
-        return self.plan
-
-    def item(self, key: str, **changes) -> Item:
-        """Change an item of the plan."""
-        assert self.plan is not None
-        items = [i.model_copy(update=changes) if i.key == key else i for i in self.plan.item]
-        self.plan = self.plan.model_copy(update={"item": tuple(items)})
-        return next(i for i in items if i.key == key or i.source == key)
-
-    def go(self, ticks: Ticks = lambda size: None) -> Outcome:
-        assert self.plan is not None
-        with open_journal(journal_path(self.file)) as journal:
-            return execute(self.plan, self.file, self.places, journal, self.said.__setitem__, ticks)
-
-    def back(self) -> Outcome:
-        with open_journal(journal_path(self.file)) as journal:
-            return undo(journal, self.said.__setitem__)
-
-    @property
-    def data(self) -> Path:
-        return self.project / "data"
+from dataops_parsl.migration.plan import Action, Item
+from tests.migration.older import DESCRIPTION, Lab, film, hyperstack, sha256s, small, state, write
 
 
 @pytest.fixture
@@ -115,7 +77,7 @@ def test_moved_across_disks_and_back(across: Lab) -> None:
     assert lab.go().failed == []
     assert verify(Dataset.open(lab.data / "datasets" / "exp1")) == []
     assert sorted(p.name for p in lab.old.iterdir()) == ["exp1", "loop", "misc"]
-    assert not hidden(lab)
+    assert not lab.hidden()
     assert lab.back().failed == []
     assert state(lab.old) == before
     assert os.listdir(lab.project) == []
@@ -161,7 +123,7 @@ def test_a_dataset_that_waits_for_its_description(lab: Lab, tmp_path: Path) -> N
     (lab.old / "exp1" / "raw" / "dataset.toml").unlink()
     for action in ("move", "link"):
         lab.look(action)
-        lab.item("exp1/raw", description="exp1.toml")
+        lab.change("exp1/raw", description="exp1.toml")
         write(tmp_path / "exp1.toml", DESCRIPTION.replace("pixel", "# pixel"))
         outcome = lab.go()
         assert [key for key, _ in outcome.failed] == ["exp1/raw"]
@@ -253,7 +215,7 @@ def test_an_item_that_grew_since_the_plan_is_refused(lab: Lab) -> None:
     outcome = lab.go()
     assert "was changed since the plan was made: 5 files" in str(outcome.failed[0][1])
     assert (lab.old / "paper" / "fig2.svg").is_file()
-    lab.item("paper", files=None, size=None)
+    lab.change("paper", files=None, size=None)
     assert lab.go().failed == []
     assert (lab.data / "paper_figures" / "paper" / "fig2.svg").is_file()
 
@@ -279,13 +241,8 @@ def test_a_source_that_changes_while_it_is_copied_is_kept(across: Lab) -> None:
     assert [key for key, _ in outcome.failed] == ["paper"]
     assert "was changed while it was copied: fig1.svg was changed" in str(outcome.failed[0][1])
     assert not (across.data / "paper_figures" / "paper").exists()
-    assert not hidden(across)
+    assert not across.hidden()
     assert figure.read_text() == "<svg>drawn anew</svg>"
-
-
-def hidden(lab: Lab) -> list[Path]:
-    """Nothing is left under a hidden name."""
-    return [*lab.old.rglob(".*"), *lab.project.rglob(".*")]
 
 
 def test_a_source_that_changes_before_it_is_removed_is_kept(
@@ -315,7 +272,9 @@ def _before_removal(monkeypatch: pytest.MonkeyPatch, place: Path, change: Callab
     monkeypatch.setattr(copies, "remove_start", remove_start)
 
 
-@pytest.mark.skipif(os.geteuid() == 0, reason="root may write anywhere; see tests/faults/test_migrate.py")
+@pytest.mark.skipif(
+    os.geteuid() == 0, reason="root may write anywhere; tests/faults/test_migrate_disks.py mounts read-only"
+)
 def test_a_source_that_cannot_be_removed_stays(lab: Lab) -> None:
     before = state(lab.old)
     lab.look("move")
@@ -393,7 +352,7 @@ def test_an_item_is_not_redirected_once_it_was_begun(lab: Lab, tmp_path: Path) -
 
     lab.look()
     lab.go()
-    lab.item("paper", target="data/paper_figures/other")
+    lab.change("paper", target="data/paper_figures/other")
     assert lab.plan is not None
     with pytest.raises(UsageError, match=r"item paper: was begun as move to .*/paper_figures/paper"):
         refuse_faults(lab.plan, lab.file, lab.places, read(journal_path(lab.file)))
@@ -445,3 +404,47 @@ def test_pairs_know_their_part_of_the_listing() -> None:
     assert way.below(first)["c"].same == "b"
     assert way.texts_below(first) == {"b": "x"}
     assert list(way.below(second)) == ["."]
+
+
+def test_an_item_that_grew_after_a_kill_is_begun_anew(across: Lab) -> None:
+    lab = across
+    lab.look("copy")
+    lab.change("paper", files=None, size=None)
+
+    def killed(size: int) -> None:
+        if size == len("<svg/>"):
+            raise InterruptedRunError("as by Ctrl-C")
+
+    with pytest.raises(InterruptedRunError):
+        lab.go(killed)
+    assert [p.name for p in lab.hidden()], "what was copied is kept"
+    write(lab.old / "paper" / "fig2.svg")
+    before = state(lab.old)
+    assert lab.go().failed == []
+    assert (lab.data / "paper_figures" / "paper" / "fig2.svg").is_file()
+    assert not lab.hidden()
+    assert lab.back().failed == []
+    assert state(lab.old) == before
+    assert os.listdir(lab.project) == []
+
+
+@pytest.mark.parametrize("action", ["move", "copy", "link"])
+def test_what_was_added_to_a_dataset_since_is_kept_on_the_way_back(lab: Lab, action: Action) -> None:
+    lab.look(action)
+    lab.go()
+    root = lab.data / "datasets" / "exp1"
+    plate = write(root / "plate.csv", "position,well\nP1,A1\n")
+    outcome = lab.back()
+    assert [key for key, _ in outcome.failed] == ["exp1/raw"]
+    assert "plate.csv is new" in str(outcome.failed[0][1])
+    assert plate.is_file()
+    assert Dataset.open(root).name == "exp1", "it is a dataset still"
+
+
+def test_another_dataset_that_came_to_have_the_name_is_not_ours(lab: Lab, tmp_path: Path) -> None:
+    lab.look("link")
+    ingest.add(film(tmp_path / "films"), "exp1", lab.data / "datasets")
+    outcome = lab.go()
+    assert [key for key, _ in outcome.failed] == ["exp1/raw"]
+    lab.back()
+    assert verify(Dataset.open(lab.data / "datasets" / "exp1")) == []
