@@ -27,7 +27,7 @@ run: $(READY) ## Run a dataset: make run DATASET=name WORKERS=8
 	$(BIN)/python -m dataops_parsl run --workers $(WORKERS) $(if $(DATASET),--dataset $(DATASET))
 
 test: $(READY) lint ## Lint, type-check and run the tests, and say what each part took
-	$(BIN)/python tests/timed.py
+	$(BIN)/python -m tests.timed
 
 faults: $(READY) ## Kill at every point that was counted; provoke every fault on a private SLURM cluster (needs root on Debian)
 	$(BIN)/python -m pytest -q -m faults tests/faults tests/engine tests/slurm tests/storage
