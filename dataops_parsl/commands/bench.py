@@ -58,6 +58,11 @@ def add_parser(commands: Any) -> None:
 
 def execute(args: argparse.Namespace) -> int:
     """Measure each stage at each number of workers; goes on where an interrupted benchmark was."""
+    if load_setting(args).config.config.site.kind == "globus":
+        raise UsageError(
+            "bench holds blocks of its own to measure them, and an endpoint has none of ours",
+            "measure where the workers run: --site laptop, or a site of kind slurm",
+        )
     if args.counts:
         args.sets = [*args.sets, f"bench.workers={_counts(args.counts)}"]
     if args.replay:

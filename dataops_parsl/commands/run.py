@@ -18,8 +18,8 @@ from dataops_parsl.commands.setting import Setting, add_config_arguments, load_s
 from dataops_parsl.commands.signals import stop_signals
 from dataops_parsl.config import Loaded
 from dataops_parsl.engine.dispatch import Dispatcher
-from dataops_parsl.engine.executors import Pool
 from dataops_parsl.engine.groups import Group, groups
+from dataops_parsl.engine.pools import pool_class
 from dataops_parsl.engine.preflight import findings, require
 from dataops_parsl.engine.rounds import rounds
 from dataops_parsl.errors import RejectedError
@@ -101,7 +101,7 @@ def _check_place(config: Loaded, needs: Needs) -> None:
     if config.config.site.kind == "local":
         for stage in stages:
             stage.check_device()
-    if stages and config.config.site.kind == "slurm":
+    elif stages:
         require(findings(config, groups(config, stages)))
 
 
@@ -262,7 +262,10 @@ def _compute(
     given_up: dict[Part, dict[str, Any]] = {}
     if needs.todo:
         logs = bundle.root / "log"
-        with Pool(setting.config, _groups(plan), bundle.id, logs, bundle.lease, events.block) as pool:
+        kind = pool_class(setting.config)
+        if setting.config.config.site.kind == "globus":
+            _say("Waiting for the endpoint's first worker, to ask what it sees; it may have to queue")
+        with kind(setting.config, _groups(plan), bundle.id, logs, bundle.lease, events.block) as pool:
             engine = setting.config.config.engine
             dispatcher = Dispatcher(pool, plan, events, engine.max_attempts, engine.on_failure)
             given_up = rounds(plan, assessor, needs, dispatcher, progress.expect)

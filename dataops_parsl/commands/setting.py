@@ -42,6 +42,7 @@ def add_config_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--site", metavar="SITE", help="a file in configs/sites (default: site.name, which is laptop)"
     )
+    parser.add_argument("--endpoint", metavar="UUID", help="Globus Compute endpoint of a site of kind globus")
     parser.add_argument(
         "--set",
         dest="sets",
@@ -61,6 +62,7 @@ def load_setting(
         "--dataset": getattr(args, "dataset", None),
         "--frames": getattr(args, "frames", None),
         "--workers": getattr(args, "workers", None),
+        "--endpoint": getattr(args, "endpoint", None),
     }
     config = load(
         project,

@@ -21,6 +21,7 @@ FLAGS: Mapping[str, Key] = {
     "--workers": ("workers",),
     "--dataset": ("dataset", "name"),
     "--frames": ("dataset", "total_frames"),
+    "--endpoint": ("site", "globus", "endpoint"),
 }
 USER = "configs/config.user.toml"
 

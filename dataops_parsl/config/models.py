@@ -47,6 +47,9 @@ _SET = {
 }
 
 
+_UUID = r"^$|^[0-9a-fA-F]{8}(-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}$"
+
+
 def _meant(word: str, options: Mapping[str, str]) -> str:
     """The option that a word of sbatch's command line stands for, or an empty text."""
     if word in options or not word.startswith("--"):
@@ -227,14 +230,34 @@ class Slurm(Table):
         return self
 
 
+class Globus(Table):
+    """A Globus Compute endpoint (docs/globus.md); read only where site.kind is "globus"."""
+
+    endpoint: str = Field(default="", pattern=_UUID)
+    """Its UUID; `--endpoint` says it too."""
+
+    gpu_endpoint: str = Field(default="", pattern=_UUID)
+    """UUID of the endpoint for stages that compute on a GPU. Empty: the same endpoint."""
+
+    endpoint_config: tuple[Annotated[str, Field(pattern=r"^[A-Za-z_]\w*=")], ...] = ()
+    """What the endpoint's own template asks for, if it has one: ["partition=short", "walltime=04:00:00"].
+    A value is read as TOML, or taken as text as it stands."""
+
+    first_answer_min: float = Field(default=60, gt=0)
+    """How long the endpoint's first worker may take, minutes: its blocks may have to queue."""
+
+    offline_min: float = Field(default=5, gt=0)
+    """An endpoint that is not online for so long ends the run, minutes; the same command then goes on."""
+
+
 class Site(Table):
     """Where tasks run. Each site is a file, configs/sites/<name>.toml, and may set any other key too."""
 
     name: str = Field(default="laptop", min_length=1)
     """The site when no --site is given."""
 
-    kind: Literal["local", "slurm"] = "local"
-    """Workers on this machine, or in SLURM jobs."""
+    kind: Literal["local", "slurm", "globus"] = "local"
+    """Workers on this machine, in SLURM jobs, or at a Globus Compute endpoint."""
 
     worker_init: str = ""
     """Shell lines before workers start, such as "module load python; source ~/venv/bin/activate". Empty: the
@@ -250,6 +273,7 @@ class Site(Table):
     """Use such a card all the same: segmentation may run out of memory in mid-film."""
 
     slurm: Slurm = Slurm()
+    globus: Globus = Globus()
 
 
 class Engine(Table):

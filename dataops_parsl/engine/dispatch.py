@@ -304,7 +304,7 @@ class Dispatcher:
             # A task never raises: it did not even start.
             raise PlaceError(
                 f"{part.id} could not start on a worker: {type(error).__name__}: {error}",
-                "set site.worker_init so that the workers have the driver's environment",
+                self.pool.start_remedy,
             )
         attempts = self._attempts[part]
         lost = explain(

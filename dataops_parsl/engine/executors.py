@@ -20,6 +20,7 @@ import parsl
 from parsl.addresses import address_by_interface
 from parsl.config import Config
 from parsl.dataflow.dflow import DataFlowKernel
+from parsl.executors.base import ParslExecutor
 
 from dataops_parsl.config import Loaded
 from dataops_parsl.engine.blocks import Blocks, Demand
@@ -104,6 +105,14 @@ class Pool:
         """Whether the workers are processes of this machine."""
         return self._config.config.site.kind == "local"
 
+    @property
+    def has_jobs(self) -> bool:
+        """Whether the workers are in SLURM jobs of this run."""
+        return self._config.config.site.kind == "slurm"
+
+    start_remedy = "set site.worker_init so that the workers have the driver's environment"
+    """What to do where a task could not even start."""
+
     # --- start and stop
 
     def __enter__(self) -> Pool:
@@ -118,7 +127,7 @@ class Pool:
         self._temporary = tempfile.mkdtemp(prefix="dataops-")
         self._kept_temporary = os.environ.get("TMPDIR")
         os.environ["TMPDIR"] = self._temporary
-        if not self.is_local:
+        if self.has_jobs:
             cancel_leftovers(self._job_prefix)
         try:
             executors = [self._executor(group) for group in self._groups.values()]
@@ -152,7 +161,7 @@ class Pool:
             with closed_logs():
                 self._dfk.cleanup()
             self._wait_until_gone()
-            if not self.is_local:
+            if self.has_jobs:
                 cancel_leftovers(self._job_prefix)
             with contextlib.suppress(PlaceError):  # a full disk has been said, or is met at the next write
                 self._drain_reports()
@@ -180,7 +189,7 @@ class Pool:
     def _job_prefix(self) -> str:
         return f"dataops-{self._run_id}-"
 
-    def _executor(self, group: Group) -> Executor:
+    def _executor(self, group: Group) -> ParslExecutor:
         engine, site = self._config.config.engine, self._config.config.site
         environment = {
             **WORKER_ENVIRONMENT,
@@ -302,7 +311,7 @@ class Pool:
 
     def cause(self, job_id: str) -> str:
         """Why a block ended or what it is at, in SLURM's words; empty on a single machine."""
-        return "" if self.is_local or not job_id else cause(job_id)
+        return cause(job_id) if self.has_jobs and job_id else ""
 
     # --- watching
 

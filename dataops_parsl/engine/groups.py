@@ -7,13 +7,16 @@ walltime_min and gres come out equal share one HighThroughputExecutor.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 
 from dataops_parsl.config import Loaded
-from dataops_parsl.config.models import Resources
+from dataops_parsl.config.models import Resources, Site
 from dataops_parsl.errors import ConfigError
 from dataops_parsl.stage import Stage
+
+GPU = "_gpu"
+"""Ends the name of the executor that is a second endpoint, for stages on a GPU."""
 
 
 @dataclass(frozen=True)
@@ -92,7 +95,7 @@ def largest_divisor(n: int, ceiling: int) -> int:
 def groups(config: Loaded, stages: Iterable[Stage]) -> list[Group]:
     """The executors that these stages need, in the order of the stages.
 
-    On a site of kind ``local`` there is one, with all the workers.
+    On a site of kind ``local`` there is one, with all the workers; of kind ``globus`` one an endpoint.
 
     Raises
     ------
@@ -103,12 +106,25 @@ def groups(config: Loaded, stages: Iterable[Stage]) -> list[Group]:
     kinds = {(s.name, s.on_gpu): s for s in stages}
     if site.kind == "local":
         return [Group(site.name, workers, workers, serves=tuple(kinds))]
+    if site.kind == "globus":
+        return _endpoints(site, workers, list(kinds))
     found: dict[tuple[object, ...], Group] = {}
     for kind, stage in kinds.items():
         group = _group(config, stage, workers)
         known = found.get(group.share, group)
         found[group.share] = replace(known, serves=(*known.serves, kind))
     return _distinct(list(found.values()))
+
+
+def _endpoints(site: Site, workers: int, kinds: Sequence[tuple[str, bool]]) -> list[Group]:
+    """One executor an endpoint: how its blocks are asked for, the endpoint itself knows."""
+    one = site.globus.gpu_endpoint in ("", site.globus.endpoint)
+    serves = {"": kinds} if one else {"": [k for k in kinds if not k[1]], GPU: [k for k in kinds if k[1]]}
+    return [
+        Group(f"{site.name}{suffix}", workers, workers, serves=tuple(some))
+        for suffix, some in serves.items()
+        if some
+    ]
 
 
 def _group(config: Loaded, stage: Stage, workers: int) -> Group:

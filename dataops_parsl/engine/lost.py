@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -11,6 +12,7 @@ from parsl.executors.high_throughput.errors import ManagerLost, WorkerLost
 
 from dataops_parsl.worker.log import attempt_lines
 
+_REMOTE = re.compile(r"parsl\.\S+\.(WorkerLost|ManagerLost)\b")
 CLOCK_SLACK_S = 60.0
 """Clocks of nodes may differ by so much from the driver's."""
 
@@ -40,7 +42,13 @@ class Lost:
 
 def is_loss(error: BaseException) -> bool:
     """Whether a task ended because its worker or its block did."""
-    return isinstance(error, WorkerLost | ManagerLost)
+    return isinstance(error, WorkerLost | ManagerLost) or bool(_lost_at_endpoint(error))
+
+
+def _lost_at_endpoint(error: BaseException) -> str:
+    """What an endpoint of Globus Compute lost, of which it sends the words only: its Parsl's traceback."""
+    found = _REMOTE.search(str(getattr(error, "remote_data", "")))
+    return found[1] if found else ""
 
 
 def explain(
@@ -71,7 +79,7 @@ def explain(
         return Lost(reason, True, False, facts)
     job = f"job {facts['job_id']}" if "job_id" in facts else ""
     state = cause(str(facts.get("job_id", "")))
-    if isinstance(error, ManagerLost):
+    if isinstance(error, ManagerLost) or _lost_at_endpoint(error) == ManagerLost.__name__:
         if state.startswith("RUNNING"):
             state = "its manager does not answer any more, though the job runs"
         where = " ".join(filter(None, ("block", str(facts.get("block", "")), job and f"({job})")))

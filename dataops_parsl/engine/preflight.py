@@ -11,7 +11,7 @@ from pathlib import Path
 import psutil
 
 from dataops_parsl.config import Loaded
-from dataops_parsl.engine import fitness
+from dataops_parsl.engine import fitness, globus
 from dataops_parsl.engine.finding import Finding, require
 from dataops_parsl.engine.groups import Group
 
@@ -34,6 +34,8 @@ def findings(config: Loaded, groups: Sequence[Group]) -> list[Finding]:
 
 def site(config: Loaded, groups: Sequence[Group]) -> list[Finding]:
     """What there is to say of the workers' place."""
+    if config.config.site.kind == "globus":
+        return globus.findings(config, groups)
     return _machine(config) if config.config.site.kind == "local" else fitness.cluster(config, groups)
 
 
@@ -45,13 +47,13 @@ def roots(config: Loaded) -> list[Finding]:
         _writable("scratch_root", paths.scratch_root),
         _writable("output_root", paths.output_root),
     ]
-    if config.config.site.kind == "slurm":
+    if config.config.site.kind != "local":
         found.append(
             Finding(
                 "shared folders",
                 True,
-                "nodes must see these three and the environment of the workers under the same paths, "
-                "which cannot be told from here: the first block will",
+                "the workers must see these three and their environment under the same paths, which cannot "
+                "be told from here: the first worker will",
             )
         )
     return found

@@ -252,7 +252,7 @@ def test_all_problems_of_all_layers_are_said_at_once(project: Project) -> None:
     assert said(project, site="hpc", sets=["workers=0", "paths.output_root=data/scratch/runs"]) == [
         "configs/sites/hpc.toml: sites is not a known key (did you mean 'site'?)",
         "--set: workers must be a whole number of at least 1, is 0",
-        'configs/sites/hpc.toml: site.kind must be "local" or "slurm", is "grid"',
+        'configs/sites/hpc.toml: site.kind must be "local", "slurm" or "globus", is "grid"',
         f"{USER}: resources.default.cores must be a whole number of at least 1, is 0",
         f"{USER}: stages.contact.radius_um must be a number greater than 0, is 0",
         f"{USER}: stages.contact.target.store_um must be a number greater than 0 and at most 100, is 0",
