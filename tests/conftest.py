@@ -96,8 +96,8 @@ def project(bare_project: Project, small_films: Path) -> Project:
 def sealed_project(tmp_path_factory: pytest.TempPathFactory, request: pytest.FixtureRequest) -> Project:
     """A project with a sealed run of `small` and a partial one of `torn`, for tests that read or copy them.
 
-    In `torn` one frame was damaged after it was taken in. Sessions that run side by side make it once, and each
-    has a copy.
+    In `torn` one frame was damaged after it was taken in. Sessions that run side by side make it once, and
+    each has a copy of its own.
     """
     own = tmp_path_factory.mktemp("sealed") / "project"
     kept = os.environ.get(KEPT)

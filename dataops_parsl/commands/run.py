@@ -133,7 +133,7 @@ def _check_place(config: Loaded, needs: Needs) -> None:
     if config.config.site.kind == "local":
         for stage in stages:
             stage.check_device()
-    if stages and config.config.site.kind != "local":
+    elif stages:
         require(findings(config, groups(config, stages)))
 
 
