@@ -13,7 +13,10 @@ from dataops_parsl.engine.rounds import prepare
 from dataops_parsl.needs import Assessor, Needs
 from dataops_parsl.nodes import Part
 from dataops_parsl.plan import Plan
+from dataops_parsl.storage.folders import Root
+from dataops_parsl.storage.inventory import look
 from dataops_parsl.storage.parts import Receipt, publish_receipt, read_receipt
+from dataops_parsl.storage.purging import Purger
 from tests.helpers import Project, same_tables
 from tests.in_process import compute, parts, planned
 
@@ -66,8 +69,16 @@ def test_a_changed_parameter_after_a_purge_computes_what_it_touches_alone(copied
     before = {part.id for part in _needs(changed).todo}
     assert {name.partition(".")[0] for name in before} >= {"killing", "outcome"}
     assert not {name.partition(".")[0] for name in before} & {*PIXELS, "measure", "trackmate", "contact"}
+    with Root(changed.scratch.parent) as root:
+        purger = Purger(root)
+        gone = [u for u in look(root, dataset="small").of("step") if u.step.startswith(("link", "estimate"))]
+        for unit in gone:
+            purger.step(unit)
+    assert len(gone) == 3
+    assert purger.purged.files > 30
+    assert {part.id for part in _needs(changed).todo} == before, "links are read by tracks that are there"
     _purge(copied, *_stages(["cellpose"]))
-    assert {part.id for part in _needs(changed).todo} == before
+    _needed_by_something(changed, _needs(changed).todo)
 
 
 @pytest.mark.parametrize(
