@@ -110,7 +110,9 @@ def execute(args: argparse.Namespace) -> int:
         return _dry_run(assessor.assess(), plan)
     for root, key in ((plan.scratch, "paths.scratch_root"), (output_root, "paths.output_root")):
         check_root(root, key)
-    with stop_signals(), use_of(plan, new_id()) as use, PartClaims(use) as claims:
+    # What is forced is wanted anew: nobody takes it for his own, nor waits for it.
+    using = use_of(plan, new_id(), publishes=not forced)
+    with stop_signals(), using as use, PartClaims(use) as claims:
         assessor.began_ns = use.began_ns
         lean = Lean(plan, use, _read_at_the_end(plan)) if args.lean else None
         shared = Shared(use, claims, lean)

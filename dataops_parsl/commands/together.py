@@ -44,6 +44,7 @@ def lean_at_last(plan: Plan) -> None:
 def finish_lean(lean: Lean, plan: Plan) -> None:
     """Delete the intermediates that are left, and say what became of them."""
     lean.finish(Assessor(plan).assess().todo)
-    print(f"--lean: {size(lean.freed)} of intermediates deleted", flush=True)
+    if lean.freed:
+        print(f"--lean: {size(lean.freed)} of intermediates deleted", flush=True)
     for folder, reason in sorted(lean.left.items()):
         print(f"--lean: {folder} stays: {reason}", flush=True)

@@ -81,7 +81,7 @@ class Lean:
     def settled(self, part: Part) -> None:
         """A part of the round was computed or passed over."""
         receipt = read_receipt(part.place.receipt)
-        if receipt is not None and receipt.failed:  # the next run tries these frames again
+        if receipt is not None and (receipt.failed or receipt.halo):  # the next run tries these frames again
             self._failed.add(part)
         else:
             for source in _read(part):

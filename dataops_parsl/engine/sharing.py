@@ -10,6 +10,7 @@ from dataops_parsl.engine.lean import Lean
 from dataops_parsl.plan import Plan
 from dataops_parsl.stage import Pixels
 from dataops_parsl.storage.part_claims import PartClaims
+from dataops_parsl.storage.parts import fingerprint
 from dataops_parsl.storage.users import Use, User
 
 ASK_EVERY_S = 0.5
@@ -33,7 +34,7 @@ class Shared:
     lean: Lean | None = None
 
 
-def use_of(plan: Plan, run: str, *, pixels: bool = True) -> Use:
+def use_of(plan: Plan, run: str, *, pixels: bool = True, publishes: bool = False) -> Use:
     """The use that a run of this plan makes of its dataset's scratch.
 
     Parameters
@@ -42,6 +43,8 @@ def use_of(plan: Plan, run: str, *, pixels: bool = True) -> Use:
         Its id.
     pixels : bool
         Whether it writes, so that other runs do not overwrite its pixels with others until its end.
+    publishes : bool
+        Whether other runs of the same result may wait for it to publish that.
     """
     folders = {node: str(node.folder.relative_to(plan.scratch)) for node in plan.nodes}
     places = {
@@ -49,13 +52,17 @@ def use_of(plan: Plan, run: str, *, pixels: bool = True) -> Use:
         for node, folder in folders.items()
         if pixels and any(isinstance(given, Pixels) for given in node.step.gives.values())
     }
-    return Use(plan.scratch, run, folders.values(), places, plan.recipe if pixels else "")
+    return Use(plan.scratch, run, folders.values(), places, _result(plan) if publishes else "")
+
+
+def _result(plan: Plan) -> str:
+    return fingerprint([plan.recipe, str(plan.config.paths.output_root.resolve())])
 
 
 def same_result(use: Use, plan: Plan) -> User | None:
     """A living run that began earlier and makes the same result; None when there is none."""
     living = {user.lease: user for user in use.others()}
-    same = (living.get(e.lease) for e in use.elders if e.result == plan.recipe)
+    same = (living.get(e.lease) for e in use.elders if e.result == _result(plan))
     return next((user for user in same if user), None)
 
 

@@ -11,6 +11,7 @@ import errno
 import fcntl
 import json
 import os
+import time
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -22,6 +23,8 @@ from dataops_parsl.storage.claims import Lease, Watch
 
 RUNS, LOCK = ".runs", ".lock"
 """What lies in a dataset's scratch beside the folders of stages."""
+PATIENCE_S = 60.0
+"""The lock is held for moments: who holds it for so long has stopped."""
 _NO_LOCKS = (errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP)
 
 
@@ -66,7 +69,7 @@ def exclusive(scratch: Path) -> Iterator[None]:
     Raises
     ------
     PlaceError
-        Where the folder cannot be written, or its file system knows no locks.
+        Where the folder cannot be written, its file system knows no locks, or the lock is never let go.
     """
     path = scratch / LOCK
     with contextlib.ExitStack() as stack:
@@ -82,15 +85,28 @@ def exclusive(scratch: Path) -> Iterator[None]:
 
 
 def _lock(handle: int, path: Path) -> None:
-    try:
-        fcntl.flock(handle, fcntl.LOCK_EX)
-    except OSError as error:
-        if error.errno not in _NO_LOCKS:
-            raise
-        raise PlaceError(
-            f"{path} cannot be locked: {error.strerror}",
-            "set paths.scratch_root to a file system with locks (on Lustre: mounted with flock)",
-        ) from error
+    until, wait_s = time.monotonic() + PATIENCE_S, 0.005
+    while True:
+        try:
+            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            if time.monotonic() > until:
+                raise PlaceError(
+                    f"{path} has been locked for {PATIENCE_S:.0f} s",
+                    "end the process that hangs there (a run or a purge, maybe stopped or on another host), "
+                    "or delete that file when there is none",
+                ) from None
+            time.sleep(wait_s)
+            wait_s = min(0.2, 1.5 * wait_s)
+        except OSError as error:
+            if error.errno not in _NO_LOCKS:
+                raise
+            raise PlaceError(
+                f"{path} cannot be locked: {error.strerror}",
+                "set paths.scratch_root to a file system with locks (on Lustre: mounted with flock)",
+            ) from error
+        else:
+            return
 
 
 def _is(path: Path, handle: int) -> bool:

@@ -13,7 +13,8 @@ from typing import Any
 
 import pytest
 
-from dataops_parsl.storage import claims
+from dataops_parsl.errors import PlaceError
+from dataops_parsl.storage import claims, users
 from dataops_parsl.storage.claims import HEARTBEAT_S, SILENCE_S, Lease, Watch, is_live
 from dataops_parsl.storage.users import RUNS, Use, exclusive, live_users
 
@@ -95,6 +96,16 @@ def test_no_run_begins_while_the_lock_is_held(tmp_path: Path) -> None:
         assert live_users(tmp_path) == []
     assert begun.wait(10)
     thread.join()
+
+
+def test_a_lock_that_is_never_let_go_is_an_error_that_names_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(users, "PATIENCE_S", 0.1)
+    with exclusive(tmp_path), pytest.raises(PlaceError, match="has been locked") as error:
+        Use(tmp_path, "waits", []).__enter__()
+    assert str(tmp_path / ".lock") in error.value.message
+    assert live_users(tmp_path) == []
 
 
 def test_a_lock_that_was_cleared_away_is_not_taken_for_the_lock(tmp_path: Path) -> None:
