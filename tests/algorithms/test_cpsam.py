@@ -12,20 +12,10 @@ from numpy.typing import NDArray
 
 from dataops_parsl.algorithms import cpsam, cpsam_weights
 from dataops_parsl.algorithms.cpsam_weights import Weights, WeightsError
+from tests.bench.gpu import average_precision
+from tests.stages.known_answer import NORMALIZE
 from tests.stages.known_film import blobs
 
-NORMALIZE = {
-    "normalize": True,
-    "lowhigh": [0, 1],
-    "percentile": None,
-    "norm3D": False,
-    "sharpen_radius": 0,
-    "smooth_radius": 0,
-    "tile_norm_blocksize": 0,
-    "tile_norm_smooth3D": 1,
-    "invert": False,
-}
-"""Every key: what is left out would come from whoever called cellpose before."""
 # At a diameter of 20 px it is enlarged to 300 x 225 px, two tiles; the other, at 30 px, is one tile.
 WIDE = ((200, 150), 20.0, [(y, x) for y in (25, 75, 125, 175) for x in (25, 75, 125)])
 PLAIN = ((200, 230), 30.0, [(y, x) for y in (40, 100, 160) for x in (40, 115, 190)])
@@ -170,6 +160,26 @@ def test_a_gpu_that_is_not_there_is_refused(known_weights: Path) -> None:
         cpsam.warm(cpsam_weights.find(str(known_weights)), "bf16", "gpu", lambda *a, **k: None)
     assert 'stages.cellpose.device = "gpu"' in caught.value.message
     assert 'device = "cpu"' in caught.value.remedy
+
+
+def test_on_a_gpu_labels_depend_on_device_and_batch_alone(known_weights: Path) -> None:
+    import torch
+
+    if not torch.cuda.is_available():
+        pytest.skip("there is no card here")
+    model = cpsam.Model(cpsam_weights.find(str(known_weights)), "bf16", "gpu", lambda *a, **k: None)
+    assert model.device_name == torch.cuda.get_device_name()
+    images = [(picture(WIDE), WIDE[1]), (picture(PLAIN), PLAIN[1])]
+
+    def found(order: list[int], many: int) -> dict[int, NDArray[np.uint32]]:
+        tiled = [cpsam.tiled(*images[k]) for k in order]
+        return dict(zip(order, (labels(model, t) for t in model.flows(tiled, many)), strict=True))
+
+    model.begin()
+    one, alone, other = found([0, 1], 4), found([1], 4), found([1, 0], 1)
+    assert np.array_equal(one[1], alone[1])
+    assert all(average_precision(one[k], other[k]) >= 0.99 for k in (0, 1))
+    assert model.used()["gpu_mem_mb"] > 500
 
 
 def test_weights_that_changed_since_the_plan_are_refused(known_weights: Path, tmp_path: Path) -> None:

@@ -26,8 +26,8 @@ from numpy.typing import NDArray
 from dataops_parsl.algorithms import cpsam, cpsam_weights
 from dataops_parsl.worker.assembly import assembled
 from dataops_parsl.worker.memory import peak_mb, reset_peak
-from tests.algorithms.test_cpsam import NORMALIZE
 from tests.stages import known_answer
+from tests.stages.known_answer import NORMALIZE
 
 DIAMETER_PX = 30.0
 SPACING_PX = 48
