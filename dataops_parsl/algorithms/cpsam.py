@@ -188,11 +188,18 @@ def tiled(image: NDArray[Any], diameter_px: float) -> Tiled:
         Normalized: about 0 to 1. What is not finite counts as 0: one NaN would blank the whole frame.
     diameter_px : float
         Expected diameter of the cells.
+
+    Raises
+    ------
+    ValueError
+        The image has no two pixels along an axis, as it is or at the scale of the net.
     """
     _modules()
     transforms = importlib.import_module("cellpose.transforms")
     values = np.nan_to_num(np.asarray(image, np.float32), copy=True, nan=0.0, posinf=0.0, neginf=0.0)
     height, width = values.shape
+    if min(height, width) < 2:
+        raise ValueError(f"an image of {height} x {width} px is too small: flows need 2 px each way")
     scale = NET_DIAMETER_PX / diameter_px
     values = values[..., None]
     if scale != 1.0:

@@ -137,8 +137,8 @@ def test_tiles_put_together_again_are_the_image(
     from cellpose import transforms
 
     image = np.random.default_rng(1).random(shape).astype(np.float32)
-    if min(shape) * 30 / diameter_px < 1:
-        with pytest.raises(ValueError, match="too large"):
+    if min(shape) < 2:
+        with pytest.raises(ValueError, match="too small"):
             cpsam.tiled(image, diameter_px)
         return
     tiled = cpsam.tiled(image, diameter_px)
@@ -147,6 +147,23 @@ def test_tiles_put_together_again_are_the_image(
     if tiled.scale != 1:
         scaled = transforms.resize_image(image[..., None], rsz=[tiled.scale] * 2)[..., 0]
     assert np.allclose(whole[0][tiled.inside], scaled, atol=1e-5)
+
+
+def test_a_diameter_that_leaves_nothing_of_the_image_is_refused(known_weights: Path) -> None:
+    with pytest.raises(ValueError, match="too large for 8 x 9 px"):
+        cpsam.tiled(np.zeros((8, 9)), 400.0)
+
+
+@pytest.mark.parametrize("shape", [(2, 3), (300, 7), (50, 60)])
+def test_frames_without_a_cell_and_frames_full_of_cell(model: cpsam.Model, shape: tuple[int, int]) -> None:
+    image = cpsam.tiled(np.zeros(shape), 12.0)
+    image.answers = np.full((len(image.tiles), 3, 256, 256), -5, np.float32)
+    assert labels(model, image).max() == 0
+    # A cell as large as the image is none, as for cellpose itself.
+    image.answers[:, :2], image.answers[:, 2] = 0, 5
+    found = labels(model, image)
+    assert found.shape == shape
+    assert found.dtype == np.uint32
 
 
 def test_a_gpu_that_is_not_there_is_refused(known_weights: Path) -> None:
