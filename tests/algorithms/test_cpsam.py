@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from dataops_parsl.algorithms import cpsam, cpsam_weights
+from dataops_parsl.algorithms import cpsam, cpsam_place, cpsam_weights
 from dataops_parsl.algorithms.cpsam_weights import Weights, WeightsError
 from tests.bench.gpu import average_precision
 from tests.stages.known_answer import NORMALIZE
@@ -98,7 +98,7 @@ def test_labels_are_those_of_eval_though_tiles_of_two_images_share_a_batch_and_m
 def test_out_of_memory_with_one_tile_is_an_error_with_a_remedy(
     model: cpsam.Model, short_of_memory: dict[str, Any]
 ) -> None:
-    with pytest.raises(cpsam.DeviceError) as caught:
+    with pytest.raises(cpsam_place.DeviceError) as caught:
         list(model.flows([cpsam.tiled(picture(PLAIN), 30.0)], 4))
     assert short_of_memory["calls"] == [4, 2, 1]
     assert "ran out of memory with a single tile" in caught.value.message
@@ -171,9 +171,9 @@ def test_a_gpu_that_is_not_there_is_refused(known_weights: Path) -> None:
 
     if torch.cuda.is_available():
         pytest.skip("this machine has a card")
-    assert cpsam.device_problem("cpu") == ""
-    assert "torch" in cpsam.device_problem("gpu")
-    with pytest.raises(cpsam.DeviceError) as caught:
+    assert cpsam_place.device_problem("cpu") == ""
+    assert "torch" in cpsam_place.device_problem("gpu")
+    with pytest.raises(cpsam_place.DeviceError) as caught:
         cpsam.warm(cpsam_weights.find(str(known_weights)), "bf16", "gpu", lambda *a, **k: None)
     assert 'stages.cellpose.device = "gpu"' in caught.value.message
     assert 'device = "cpu"' in caught.value.remedy
@@ -224,4 +224,4 @@ def test_a_checkpoint_that_cellpose_would_load_without_a_word_is_refused(
     path = tmp_path / "other.pth"
     torch.save(state, path)
     with pytest.raises(WeightsError, match=words):
-        cpsam.look_inside(Weights("other", path, ""))
+        cpsam_place.look_inside(Weights("other", path, ""))

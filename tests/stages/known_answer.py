@@ -68,9 +68,9 @@ def _empty() -> dict[str, Any]:
     """All tensors of the net as zeros that take no room; norms hand on what they get."""
     import torch
 
-    from dataops_parsl.algorithms import cpsam
+    from dataops_parsl.algorithms import cpsam_place
 
-    shapes = cpsam.expected_shapes()
+    shapes = cpsam_place.expected_shapes()
     state: dict[str, Any] = {k: torch.zeros(1).expand(shape) for k, shape in shapes.items()}
     for name in state:
         if name.endswith(("norm1.weight", "norm2.weight", "neck.1.weight", "neck.3.weight")):
