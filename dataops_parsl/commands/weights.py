@@ -16,7 +16,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import IO, Any
 
-from dataops_parsl.algorithms import cpsam, cpsam_weights
+from dataops_parsl.algorithms import cpsam_place, cpsam_weights
 from dataops_parsl.algorithms.cpsam_weights import LICENCE, PUBLISHED, Weights
 from dataops_parsl.bundle import now
 from dataops_parsl.commands.text import columns
@@ -112,7 +112,7 @@ def execute_fetch(args: argparse.Namespace) -> int:
     if (there := _there(folder / model)) and wanted in ("", there.sha256):
         print(f"{model} is here already: {there.path}, sha256 {there.sha256}")
         return 0
-    url = args.url or cpsam.url(model)
+    url = args.url or cpsam_place.url(model)
     print(f"{url}\n  -> {folder / model}\nlicence of the published weights: {LICENCE}", flush=True)
     with _placed(folder / model) as temporary:
         size, sha256 = _download(url, temporary, model)
@@ -256,7 +256,7 @@ def _check(path: Path, sha256: _Sha256, wanted: _Sha256, whose: str) -> None:
         )
     with cpsam_backend.place_errors():
         cpsam_weights.look_at(path)
-        cpsam.look_inside(Weights(whose, path, sha256))
+        cpsam_place.look_inside(Weights(whose, path, sha256))
 
 
 def _keep(temporary: Path, target: Path, sha256: _Sha256, source: str) -> None:
@@ -273,6 +273,6 @@ def _record(target: Path, sha256: _Sha256, source: str) -> None:
         "mtime_ns": stat.st_mtime_ns,
         "from": source,
         "at": now(),
-        "cellpose": cpsam.installed(),
+        "cellpose": cpsam_place.installed(),
     }
     write_json(cpsam_weights.record_path(target), facts, indent=1)

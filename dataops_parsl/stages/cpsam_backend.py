@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
-from dataops_parsl.algorithms import cpsam, cpsam_weights
+from dataops_parsl.algorithms import cpsam, cpsam_place, cpsam_weights
 from dataops_parsl.algorithms.cpsam_weights import Weights, WeightsError
 from dataops_parsl.errors import ConfigError, MissingExtraError, PlaceError
 from dataops_parsl.stage import Requirement
@@ -22,7 +22,7 @@ def place_errors() -> Iterator[None]:
     """Turn what the algorithm says of its place into errors of this package."""
     try:
         yield
-    except (WeightsError, cpsam.DeviceError) as error:
+    except (WeightsError, cpsam_place.DeviceError) as error:
         raise PlaceError(error.message, error.remedy) from error
 
 
@@ -33,16 +33,17 @@ def check_installed() -> None:
     ------
     MissingExtraError
     """
-    found, torch = cpsam.installed(), _version("torch")
+    found, torch = cpsam_place.installed(), _version("torch")
     if not found or not torch:
         raise MissingExtraError(
             "stages.cellpose.backend = 'cpsam' needs the extra 'cellpose'"
             + ("" if found else ", which is not installed"),
             f"{INSTALL} ({DOCS} says which torch), or use the backend 'watershed'",
         )
-    if not f"{found}.".startswith(cpsam.SUPPORTED):
+    if not f"{found}.".startswith(cpsam_place.SUPPORTED):
         raise MissingExtraError(
-            f"stages.cellpose.backend = 'cpsam' works with cellpose {cpsam.SUPPORTED}x; {found} is installed",
+            f"stages.cellpose.backend = 'cpsam' works with cellpose {cpsam_place.SUPPORTED}x; {found} is "
+            "installed",
             f"{INSTALL}, or use the backend 'watershed'",
         )
 
@@ -65,7 +66,7 @@ def weights(model: str, sha256: str) -> Weights:
 
 def identity(found: Weights) -> dict[str, str]:
     """What decides on the labels beside the parameters: the weights' bytes, cellpose's version, tiles."""
-    version = ".".join(cpsam.installed().split(".")[:2])
+    version = ".".join(cpsam_place.installed().split(".")[:2])
     return {
         "weights_sha256": found.sha256,
         "cellpose": version,
@@ -74,7 +75,7 @@ def identity(found: Weights) -> dict[str, str]:
     }
 
 
-def model(found: Weights, precision: cpsam.Precision, device: cpsam.Device) -> cpsam.Model:
+def model(found: Weights, precision: cpsam_place.Precision, device: cpsam_place.Device) -> cpsam.Model:
     """The model of this process.
 
     Raises
@@ -86,20 +87,20 @@ def model(found: Weights, precision: cpsam.Precision, device: cpsam.Device) -> c
         return cpsam.warm(found, precision, device, tell)
 
 
-def check_device(device: cpsam.Device) -> None:
+def check_device(device: cpsam_place.Device) -> None:
     """Refuse a device that this host does not have; imports torch.
 
     Raises
     ------
     PlaceError
     """
-    if problem := cpsam.device_problem(device):
-        raise PlaceError(*cpsam.no_device(problem))
+    if problem := cpsam_place.device_problem(device):
+        raise PlaceError(*cpsam_place.no_device(problem))
 
 
-def requirements(name: str, sha256: str, device: cpsam.Device) -> list[Requirement]:
+def requirements(name: str, sha256: str, device: cpsam_place.Device) -> list[Requirement]:
     """What there is of it on this host; nothing is loaded but, for a GPU on this host, torch."""
-    found = [_asked("cellpose", check_installed, lambda _: f"cellpose {cpsam.installed()}")]
+    found = [_asked("cellpose", check_installed, lambda _: f"cellpose {cpsam_place.installed()}")]
     found.append(
         _asked(
             "weights",

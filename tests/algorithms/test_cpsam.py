@@ -10,22 +10,12 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from dataops_parsl.algorithms import cpsam, cpsam_weights
+from dataops_parsl.algorithms import cpsam, cpsam_place, cpsam_weights
 from dataops_parsl.algorithms.cpsam_weights import Weights, WeightsError
+from tests.bench.gpu import average_precision
+from tests.stages.known_answer import NORMALIZE
 from tests.stages.known_film import blobs
 
-NORMALIZE = {
-    "normalize": True,
-    "lowhigh": [0, 1],
-    "percentile": None,
-    "norm3D": False,
-    "sharpen_radius": 0,
-    "smooth_radius": 0,
-    "tile_norm_blocksize": 0,
-    "tile_norm_smooth3D": 1,
-    "invert": False,
-}
-"""Every key: what is left out would come from whoever called cellpose before."""
 # At a diameter of 20 px it is enlarged to 300 x 225 px, two tiles; the other, at 30 px, is one tile.
 WIDE = ((200, 150), 20.0, [(y, x) for y in (25, 75, 125, 175) for x in (25, 75, 125)])
 PLAIN = ((200, 230), 30.0, [(y, x) for y in (40, 100, 160) for x in (40, 115, 190)])
@@ -108,7 +98,7 @@ def test_labels_are_those_of_eval_though_tiles_of_two_images_share_a_batch_and_m
 def test_out_of_memory_with_one_tile_is_an_error_with_a_remedy(
     model: cpsam.Model, short_of_memory: dict[str, Any]
 ) -> None:
-    with pytest.raises(cpsam.DeviceError) as caught:
+    with pytest.raises(cpsam_place.DeviceError) as caught:
         list(model.flows([cpsam.tiled(picture(PLAIN), 30.0)], 4))
     assert short_of_memory["calls"] == [4, 2, 1]
     assert "ran out of memory with a single tile" in caught.value.message
@@ -147,8 +137,8 @@ def test_tiles_put_together_again_are_the_image(
     from cellpose import transforms
 
     image = np.random.default_rng(1).random(shape).astype(np.float32)
-    if min(shape) * 30 / diameter_px < 1:
-        with pytest.raises(ValueError, match="too large"):
+    if min(shape) < 2:
+        with pytest.raises(ValueError, match="too small"):
             cpsam.tiled(image, diameter_px)
         return
     tiled = cpsam.tiled(image, diameter_px)
@@ -159,17 +149,54 @@ def test_tiles_put_together_again_are_the_image(
     assert np.allclose(whole[0][tiled.inside], scaled, atol=1e-5)
 
 
+def test_a_diameter_that_leaves_nothing_of_the_image_is_refused(known_weights: Path) -> None:
+    with pytest.raises(ValueError, match="too large for 8 x 9 px"):
+        cpsam.tiled(np.zeros((8, 9)), 400.0)
+
+
+@pytest.mark.parametrize("shape", [(2, 3), (300, 7), (50, 60)])
+def test_frames_without_a_cell_and_frames_full_of_cell(model: cpsam.Model, shape: tuple[int, int]) -> None:
+    image = cpsam.tiled(np.zeros(shape), 12.0)
+    image.answers = np.full((len(image.tiles), 3, 256, 256), -5, np.float32)
+    assert labels(model, image).max() == 0
+    # A cell as large as the image is none, as for cellpose itself.
+    image.answers[:, :2], image.answers[:, 2] = 0, 5
+    found = labels(model, image)
+    assert found.shape == shape
+    assert found.dtype == np.uint32
+
+
 def test_a_gpu_that_is_not_there_is_refused(known_weights: Path) -> None:
     import torch
 
     if torch.cuda.is_available():
         pytest.skip("this machine has a card")
-    assert cpsam.device_problem("cpu") == ""
-    assert "torch" in cpsam.device_problem("gpu")
-    with pytest.raises(cpsam.DeviceError) as caught:
+    assert cpsam_place.device_problem("cpu") == ""
+    assert "torch" in cpsam_place.device_problem("gpu")
+    with pytest.raises(cpsam_place.DeviceError) as caught:
         cpsam.warm(cpsam_weights.find(str(known_weights)), "bf16", "gpu", lambda *a, **k: None)
     assert 'stages.cellpose.device = "gpu"' in caught.value.message
     assert 'device = "cpu"' in caught.value.remedy
+
+
+def test_on_a_gpu_labels_depend_on_device_and_batch_alone(known_weights: Path) -> None:
+    import torch
+
+    if not torch.cuda.is_available():
+        pytest.skip("there is no card here")
+    model = cpsam.Model(cpsam_weights.find(str(known_weights)), "bf16", "gpu", lambda *a, **k: None)
+    assert model.device_name == torch.cuda.get_device_name()
+    images = [(picture(WIDE), WIDE[1]), (picture(PLAIN), PLAIN[1])]
+
+    def found(order: list[int], many: int) -> dict[int, NDArray[np.uint32]]:
+        tiled = [cpsam.tiled(*images[k]) for k in order]
+        return dict(zip(order, (labels(model, t) for t in model.flows(tiled, many)), strict=True))
+
+    model.begin()
+    one, alone, other = found([0, 1], 4), found([1], 4), found([1, 0], 1)
+    assert np.array_equal(one[1], alone[1])
+    assert all(average_precision(one[k], other[k]) >= 0.99 for k in (0, 1))
+    assert model.used()["gpu_mem_mb"] > 500
 
 
 def test_weights_that_changed_since_the_plan_are_refused(known_weights: Path, tmp_path: Path) -> None:
@@ -197,4 +224,4 @@ def test_a_checkpoint_that_cellpose_would_load_without_a_word_is_refused(
     path = tmp_path / "other.pth"
     torch.save(state, path)
     with pytest.raises(WeightsError, match=words):
-        cpsam.look_inside(Weights("other", path, ""))
+        cpsam_place.look_inside(Weights("other", path, ""))

@@ -23,11 +23,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from dataops_parsl.algorithms import cpsam, cpsam_weights
+from dataops_parsl.algorithms import cpsam, cpsam_place, cpsam_weights
 from dataops_parsl.worker.assembly import assembled
 from dataops_parsl.worker.memory import peak_mb, reset_peak
-from tests.algorithms.test_cpsam import NORMALIZE
 from tests.stages import known_answer
+from tests.stages.known_answer import NORMALIZE
 
 DIAMETER_PX = 30.0
 SPACING_PX = 48
@@ -138,7 +138,7 @@ def _timed(model: cpsam.Model, work: Callable[[], Any]) -> tuple[Any, float, str
     started = time.monotonic()
     try:
         found = work()
-    except cpsam.DeviceError:
+    except cpsam_place.DeviceError:
         found = None
     except RuntimeError as error:
         if "out of memory" not in str(error).lower():
@@ -187,8 +187,8 @@ def _page(rows: list[tuple[str, ...]], args: argparse.Namespace) -> str:
 
     name = torch.cuda.get_device_name() if args.device == "gpu" else f"CPU, {torch.get_num_threads()} threads"
     head = (
-        f"cpsam on {name} ({platform.node()}): cellpose {cpsam.installed()}, torch {torch.__version__}, "
-        f"{args.frames} frames a case, cells of {DIAMETER_PX:g} px every {SPACING_PX} px, "
+        f"cpsam on {name} ({platform.node()}): cellpose {cpsam_place.installed()}, "
+        f"torch {torch.__version__}, {args.frames} frames a case, cells of {DIAMETER_PX:g} px every {SPACING_PX} px, "
         f"{'zeros' if args.compact else 'random numbers'} in a net of the published size."
     )
     lines = [head, "", "| " + " | ".join(COLUMNS) + " |", "| " + " | ".join("---" for _ in COLUMNS) + " |"]

@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from dataops_parsl import cli
-from dataops_parsl.algorithms import cpsam, cpsam_weights
+from dataops_parsl.algorithms import cpsam_place, cpsam_weights
 from dataops_parsl.algorithms.cpsam_weights import hash_now
 
 
@@ -160,5 +160,5 @@ def test_other_weights_of_the_same_name_are_not_overwritten(
 
 
 def test_the_place_of_the_published_weights_is_cellposes_own(known_weights: Path) -> None:
-    assert cpsam.url("cpsam_v2").startswith("https://")
-    assert cpsam.url("cpsam_v2").endswith("/cpsam_v2")
+    assert cpsam_place.url("cpsam_v2").startswith("https://")
+    assert cpsam_place.url("cpsam_v2").endswith("/cpsam_v2")

@@ -17,6 +17,19 @@ import numpy as np
 
 THRESHOLD = 0.25
 """Smoothed brightness (0 to 1) above which a pixel belongs to a cell."""
+NORMALIZE = {
+    "normalize": True,
+    "lowhigh": [0, 1],
+    "percentile": None,
+    "norm3D": False,
+    "sharpen_radius": 0,
+    "smooth_radius": 0,
+    "tile_norm_blocksize": 0,
+    "tile_norm_smooth3D": 1,
+    "invert": False,
+}
+"""For `CellposeModel.eval`, 0 and 1 staying what they are. Every key: others would come from whoever
+called cellpose before."""
 PATCH = 8
 _REACH = 3 * PATCH
 _SHARE = 64
@@ -55,9 +68,9 @@ def _empty() -> dict[str, Any]:
     """All tensors of the net as zeros that take no room; norms hand on what they get."""
     import torch
 
-    from dataops_parsl.algorithms import cpsam
+    from dataops_parsl.algorithms import cpsam_place
 
-    shapes = cpsam.expected_shapes()
+    shapes = cpsam_place.expected_shapes()
     state: dict[str, Any] = {k: torch.zeros(1).expand(shape) for k, shape in shapes.items()}
     for name in state:
         if name.endswith(("norm1.weight", "norm2.weight", "neck.1.weight", "neck.3.weight")):
