@@ -42,7 +42,7 @@ def go_back(journal: Journal, item: str, ticks: Ticks) -> str:
     way = way_of(progress.begun)
     if progress.begun["action"] == "link":
         said = _unlink(progress, way)
-    elif untouched(way):
+    elif progress.returning is None and untouched(way):
         copies.drop_copies(way)
         said = "is where it came from"
     else:
