@@ -188,7 +188,8 @@ def _page(rows: list[tuple[str, ...]], args: argparse.Namespace) -> str:
     name = torch.cuda.get_device_name() if args.device == "gpu" else f"CPU, {torch.get_num_threads()} threads"
     head = (
         f"cpsam on {name} ({platform.node()}): cellpose {cpsam_place.installed()}, "
-        f"torch {torch.__version__}, {args.frames} frames a case, cells of {DIAMETER_PX:g} px every {SPACING_PX} px, "
+        f"torch {torch.__version__}, {args.frames} frames a case, cells of {DIAMETER_PX:g} px every "
+        f"{SPACING_PX} px, "
         f"{'zeros' if args.compact else 'random numbers'} in a net of the published size."
     )
     lines = [head, "", "| " + " | ".join(COLUMNS) + " |", "| " + " | ".join("---" for _ in COLUMNS) + " |"]
