@@ -116,7 +116,7 @@ def _case(model: cpsam.Model, frames: list[NDArray[np.float32]], tiles: int) -> 
     model._limit = None
 
     def rate(found: Any, took_s: float) -> str:
-        return "out of memory" if found is None else f"{len(frames) / took_s:.2f}"
+        return "out of memory" if found is None else f"{len(frames) / took_s:.3g}"
 
     both = plain is not None and ours is not None
     same = sum(np.array_equal(a, b) for a, b in zip(plain, ours, strict=True)) if both else None
