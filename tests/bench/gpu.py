@@ -116,7 +116,7 @@ def _case(model: cpsam.Model, frames: list[NDArray[np.float32]], tiles: int) -> 
     model._limit = None
 
     def rate(found: Any, took_s: float) -> str:
-        return "out of memory" if found is None else f"{len(frames) / took_s:.2f}"
+        return "out of memory" if found is None else f"{len(frames) / took_s:.3g}"
 
     both = plain is not None and ours is not None
     same = sum(np.array_equal(a, b) for a, b in zip(plain, ours, strict=True)) if both else None
@@ -188,7 +188,8 @@ def _page(rows: list[tuple[str, ...]], args: argparse.Namespace) -> str:
     name = torch.cuda.get_device_name() if args.device == "gpu" else f"CPU, {torch.get_num_threads()} threads"
     head = (
         f"cpsam on {name} ({platform.node()}): cellpose {cpsam_place.installed()}, "
-        f"torch {torch.__version__}, {args.frames} frames a case, cells of {DIAMETER_PX:g} px every {SPACING_PX} px, "
+        f"torch {torch.__version__}, {args.frames} frames a case, cells of {DIAMETER_PX:g} px every "
+        f"{SPACING_PX} px, "
         f"{'zeros' if args.compact else 'random numbers'} in a net of the published size."
     )
     lines = [head, "", "| " + " | ".join(COLUMNS) + " |", "| " + " | ".join("---" for _ in COLUMNS) + " |"]
