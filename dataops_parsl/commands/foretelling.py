@@ -1,4 +1,4 @@
-"""What a run says and asks before anything is opened: how much there is to do, and whether it can be done here."""
+"""What a run says and asks before anything is opened: how much there is to do, and whether it can be done."""
 
 from __future__ import annotations
 

@@ -19,6 +19,7 @@ from dataops_parsl.bundle import BENCHMARK_RECORD, Bundle, new_id, now
 from dataops_parsl.commands.progress import Progress
 from dataops_parsl.commands.setting import open_dataset
 from dataops_parsl.commands.signals import stop_signals
+from dataops_parsl.commands.text import say
 from dataops_parsl.engine.groups import groups
 from dataops_parsl.engine.preflight import findings, require
 from dataops_parsl.errors import UsageError
