@@ -42,7 +42,8 @@ def measure(root: Path, n_frames: int, device: str, batch_frames: int) -> None:
     weights = known_answer.write(root / "known.pth")
     ingest.add(known_film.write(root / "film", n_frames), "known", root / "data" / "datasets")
     (root / "configs" / "config.user.toml").write_text(
-        f'batch_frames = {batch_frames}\n[dataset]\nname = "known"\n[stages.cellpose]\nbackend = "cpsam"\ndevice = "{device}"\n'
+        f'batch_frames = {batch_frames}\n[dataset]\nname = "known"\n'
+        f'[stages.cellpose]\nbackend = "cpsam"\ndevice = "{device}"\n'
         f'cpsam_model = "{weights}"\n'
     )
     plan = in_process.planned(root, until="cellpose")
