@@ -22,13 +22,14 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("frames", type=int, nargs="?", default=200)
     parser.add_argument("--device", choices=("cpu", "gpu"), default="cpu")
+    parser.add_argument("--batch-frames", type=int, default=10)
     args = parser.parse_args()
     os.environ["OMP_NUM_THREADS"] = "1"
     with tempfile.TemporaryDirectory() as folder:
-        measure(Path(folder), args.frames, args.device)
+        measure(Path(folder), args.frames, args.device, args.batch_frames)
 
 
-def measure(root: Path, n_frames: int, device: str) -> None:
+def measure(root: Path, n_frames: int, device: str, batch_frames: int) -> None:
     """Segment a film of so many frames in this process."""
     import shutil
 
@@ -41,7 +42,8 @@ def measure(root: Path, n_frames: int, device: str) -> None:
     weights = known_answer.write(root / "known.pth")
     ingest.add(known_film.write(root / "film", n_frames), "known", root / "data" / "datasets")
     (root / "configs" / "config.user.toml").write_text(
-        f'[dataset]\nname = "known"\n[stages.cellpose]\nbackend = "cpsam"\ndevice = "{device}"\n'
+        f'batch_frames = {batch_frames}\n[dataset]\nname = "known"\n'
+        f'[stages.cellpose]\nbackend = "cpsam"\ndevice = "{device}"\n'
         f'cpsam_model = "{weights}"\n'
     )
     plan = in_process.planned(root, until="cellpose")
