@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.metadata
+import shutil
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -108,10 +109,14 @@ def requirements(name: str, sha256: str, device: cpsam_place.Device) -> list[Req
             lambda w: f"{w.name}, {w.path}, {w.path.stat().st_size / 1e6:.0f} MB, sha256 {w.sha256[:12]}…",
         )
     )
-    torch = _version("torch")
-    if torch:
-        words = f"torch {torch}, computes on the {'GPU of a worker' if device == 'gpu' else 'CPU, slowly'}"
-        found.append(Requirement("device", True, words))
+    if torch := _version("torch"):
+        words, remedy = f"torch {torch}, computes on the CPU, slowly", ""
+        if device == "gpu":
+            words = f"torch {torch}, computes on the GPU of a worker"
+            if shutil.which("nvidia-smi") is None:
+                words += "; this host has no nvidia-smi, and so probably no card"
+                remedy = 'right for a login node; to compute on this host: stages.cellpose.device = "cpu"'
+        found.append(Requirement("device", True, words, remedy))
     return found
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib.util
 import json
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -129,7 +130,14 @@ def test_check_says_what_is_missing_and_what_is_there(
     said = capsys.readouterr().out
     assert "weights import FILE --name known" in " ".join(said.split())
     assert cli.main([*words, "--set", f"stages.cellpose.cpsam_model={known_weights}"]) == 0
-    assert hash_now(known_weights)[:12] in capsys.readouterr().out
+    said = " ".join(capsys.readouterr().out.split())
+    assert hash_now(known_weights)[:12] in said
+    assert "computes on the CPU, slowly" in said
+    if shutil.which("nvidia-smi") is None:
+        cli.main([*words, "--set", "stages.cellpose.device=gpu"])
+        said = " ".join(capsys.readouterr().out.split())
+        assert "probably no card" in said
+        assert 'stages.cellpose.device = "cpu"' in said
 
 
 @pytest.mark.skipif(importlib.util.find_spec("cellpose") is not None, reason="cellpose is installed")
