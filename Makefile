@@ -8,7 +8,7 @@ SCENES ?= moderate
 export DATAOPS_PARSL_TEST_DATA ?= $(wildcard $(abspath ../shared/data))
 
 .DEFAULT_GOAL := help
-.PHONY: help demo run test faults lint config real truth bench bench-replay bench-stages bench-slurm clean
+.PHONY: help demo run test faults lint config real truth bench bench-replay bench-stages bench-slurm bench-gpu clean
 
 help: ## Show what there is
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-13s %s\n", $$1, $$2}'
@@ -27,7 +27,7 @@ run: $(READY) ## Run a dataset: make run DATASET=name WORKERS=8
 	$(BIN)/python -m dataops_parsl run --workers $(WORKERS) $(if $(DATASET),--dataset $(DATASET))
 
 test: $(READY) lint ## Lint, type-check and run the tests, and say what each part took
-	$(BIN)/python tests/timed.py
+	$(BIN)/python -m tests.timed
 
 faults: $(READY) ## Kill at every point that was counted; provoke every fault on a private SLURM cluster (needs root on Debian)
 	$(BIN)/python -m pytest -q -m faults tests/faults tests/engine tests/slurm tests/storage
@@ -66,6 +66,9 @@ bench-stages: $(READY) .venv-laptrack/.ready ## The stages against the field's o
 
 bench-slurm: $(READY) ## Parallel efficiency on SLURM (your cluster's, or a private one)
 	$(BIN)/python -m tests.bench.efficiency
+
+bench-gpu: $(READY) ## cpsam on a GPU beside a plain loop over model.eval; needs the extra backends and a card
+	$(BIN)/python -m tests.bench.gpu $(ARGS)
 
 clean: ## Remove the environment and caches; data and output stay
 	rm -rf $(VENV) .venv-laptrack build dist *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis

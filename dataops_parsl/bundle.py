@@ -105,10 +105,10 @@ class Bundle:
     def facts(self) -> dict[str, Any]:
         """What its record says; empty when it is missing or damaged."""
         try:
-            value: dict[str, Any] = json.loads((self.root / self.record).read_bytes())
-        except (OSError, json.JSONDecodeError):
+            value = json.loads((self.root / self.record).read_bytes())
+        except (OSError, ValueError):
             return {}
-        return value
+        return value if isinstance(value, dict) else {}
 
     def update(self, **facts: Any) -> None:
         """Change facts in its record."""
@@ -201,10 +201,13 @@ def bundles(output_root: Path, workflow: str) -> Iterator[Bundle]:
             yield Bundle.at(path)
 
 
-def find_sealed(output_root: Path, workflow: str, recipe: str) -> Bundle | None:
-    """The newest sealed bundle of exactly this result."""
-    same = (b for b in bundles(output_root, workflow) if b.sealed and b.facts.get("recipe") == recipe)
-    return next(same, None)
+def find_sealed(output_root: Path, workflow: str, recipe: str, labels: bool = False) -> Bundle | None:
+    """The newest sealed bundle of exactly this result; with `labels` one that keeps its label images."""
+    for bundle in bundles(output_root, workflow):
+        facts = bundle.facts
+        if bundle.sealed and facts.get("recipe") == recipe and (facts.get("keeps_labels") or not labels):
+            return bundle
+    return None
 
 
 def open_bundle(

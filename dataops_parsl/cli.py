@@ -18,12 +18,14 @@ def parser() -> argparse.ArgumentParser:
         check,
         config,
         dataset,
+        migrate,
         preview,
         purge,
         report,
         run,
         runs,
         validate,
+        weights,
     )
 
     top = argparse.ArgumentParser(
@@ -34,7 +36,9 @@ def parser() -> argparse.ArgumentParser:
     )
     top.add_argument("--version", action="version", version=f"{PROGRAM} {__version__}")
     commands = top.add_subparsers(title="commands", metavar="COMMAND", required=True)
-    for module in (preview, run, validate, report, bench, check, dataset, runs, purge, config):
+    for module in (
+        preview, run, validate, report, bench, check, weights, dataset, runs, purge, migrate, config,
+    ):  # fmt: skip
         module.add_parser(commands)
     return top
 

@@ -52,7 +52,7 @@ class StepNode:
             "population": self.population,
             "version": self.stage.version,
             "parameters": self.stage.keyed(self.step.name),
-            "identity": dict(self.stage.identity()),
+            "identity": dict(self.stage.identity(self.step.name)),
             "batch_frames": self.batch_frames,
             "facts": dict(self.facts),
             "reads": sorted(

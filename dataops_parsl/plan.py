@@ -117,6 +117,11 @@ class Plan:
         return self._parts[node].values()
 
     def wanted(self) -> list[Part]:
+        """The parts that must be there: those of the result, and those that are kept beside it."""
+        found = {id(p): p for o in self.workflow.kept for p in self.published(o.node, o.name)}
+        return list({**{id(p): p for p in self.results()}, **found}.values())
+
+    def results(self) -> list[Part]:
         """The parts that published tables and pictures are made of, and the goals."""
         outputs = [*self.workflow.tables.values(), *self.workflow.pictures, *self.workflow.goals]
         found = {id(p): p for o in outputs for p in self.published(o.node, o.name)}
@@ -130,8 +135,8 @@ class Plan:
 
     @cached_property
     def recipe(self) -> str:
-        """Identity of the whole result."""
-        return fingerprint([self.workflow.name, sorted((p.id, p.recipe) for p in self.wanted())])
+        """Identity of the whole result, whatever is kept beside it."""
+        return fingerprint([self.workflow.name, sorted((p.id, p.recipe) for p in self.results())])
 
     def facts(self, part: Part) -> dict[str, Any]:
         """The facts that the part's step declared: of its position, or of each."""

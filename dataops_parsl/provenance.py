@@ -33,6 +33,8 @@ ALSO = (
     "cellpose",
     "torch",
     "pyimagej",
+    "scyjava",
+    "jpype1",
 )
 """Recorded where they are installed: a worker may do without them, or have another version."""
 _PACKAGE = Path(__file__).parent

@@ -15,8 +15,9 @@ from dataops_parsl.bundle import Bundle
 from dataops_parsl.errors import InputMissingError
 from dataops_parsl.nodes import Part
 from dataops_parsl.plan import Plan
+from dataops_parsl.stage import Pixels
 from dataops_parsl.stages.death_rules import NEGATIVE
-from dataops_parsl.storage.parts import parquet_bytes, read_receipt, read_tables
+from dataops_parsl.storage.parts import PartPlace, Receipt, parquet_bytes, read_receipt, read_tables
 from dataops_parsl.storage.pixels import StoredStack
 from dataops_parsl.tables import Schema
 from dataops_parsl.validate.pixels import LABELS
@@ -25,7 +26,7 @@ from dataops_parsl.workflow import Output
 
 def digests(plan: Plan) -> dict[str, str]:
     """Digest of each part that the tables are made of, as it lies on scratch now."""
-    found = {p.id: read_receipt(p.place.receipt) for p in plan.wanted()}
+    found = {p.id: read_receipt(p.place.receipt) for p in plan.results()}
     return {name: receipt.digest for name, receipt in found.items() if receipt is not None}
 
 
@@ -70,22 +71,26 @@ def label_parts(plan: Plan) -> list[Part]:
     return [part for node in plan.nodes if LABELS in node.step.gives for part in plan.parts(node)]
 
 
+def label_stacks(plan: Plan) -> dict[tuple[str, str], StoredStack]:
+    """The label images of each position and population, by frame, drift-corrected; those that are there."""
+    found: dict[tuple[str, str], list[tuple[PartPlace, Receipt]]] = {}
+    for node in plan.nodes:
+        given = node.step.gives.get(LABELS)
+        if not isinstance(given, Pixels) or not given.labelled:
+            continue
+        for part in plan.parts(node):
+            parts = found.setdefault((part.position, node.population), [])
+            if receipt := read_receipt(part.place.receipt):
+                parts.append((part.place, receipt))
+    return {key: StoredStack(parts, key[0], LABELS, "") for key, parts in found.items()}
+
+
 def label_images(plan: Plan) -> Callable[[str, str, int], NDArray[np.uint32] | None]:
     """Found label images (Y, X) of position, population and frame, registered; None where there is none."""
-
-    @cache
-    def stack(position: str, population: str) -> StoredStack | None:
-        nodes = [n for n in plan.nodes if n.population == population and LABELS in n.step.gives]
-        parts = [
-            (p.place, r)
-            for node in nodes[:1]
-            for p in plan.parts(node)
-            if p.position == position and (r := read_receipt(p.place.receipt))
-        ]
-        return StoredStack(parts, position, LABELS, "") if parts else None
+    stacks = cache(lambda: label_stacks(plan))
 
     def image(position: str, population: str, frame: int) -> NDArray[np.uint32] | None:
-        found = stack(position, population)
+        found = stacks().get((position, population))
         try:
             return None if found is None else found[frame]
         except InputMissingError:

@@ -11,6 +11,7 @@ from dataops_parsl import publish
 from dataops_parsl.bundle import TRACE, Bundle
 from dataops_parsl.config import differing
 from dataops_parsl.engine.groups import groups
+from dataops_parsl.estimate.history import described_steps
 from dataops_parsl.plan import Plan
 from dataops_parsl.stage import Pixels
 from dataops_parsl.storage.parts import fingerprint, read_receipt
@@ -34,12 +35,13 @@ def describe(plan: Plan) -> dict[str, Any]:
         "differing": differing(config),
         "keys": {node.id: node.key for node in plan.nodes},
         # What the stages name beyond parameters, such as sha256 of weights; of each population its own.
-        "identities": {node.id: dict(node.stage.identity()) for node in plan.nodes},
+        "identities": {node.id: dict(node.stage.identity(node.step.name)) for node in plan.nodes},
         "resources": {n: config.resources(n).model_dump(mode="json") for n in plan.workflow.nodes},
         # What each worker really asks for: not a card on one machine, nor for a stage that uses none.
         "executor_gres": {g.label: g.gres for g in groups(config, [node.stage for node in plan.nodes])},
         "graph": graph(plan),
         "n_frames": plan.n_frames,
+        **described_steps(plan),
     }
 
 
@@ -81,7 +83,8 @@ def made_by(plan: Plan) -> list[dict[str, Any]]:
     Returns
     -------
     list of dict
-        ``versions`` as `worker_versions`, empty where a receipt says none; number of ``parts``; ``steps``.
+        ``versions`` as `worker_versions`, empty where a receipt says none; number of ``parts``; ``steps``;
+        where a model computed also ``devices``: the device with its libraries → number of parts.
     """
     found: dict[str, dict[str, Any]] = {}
     for node in plan.nodes:
@@ -91,9 +94,31 @@ def made_by(plan: Plan) -> list[dict[str, Any]]:
             versions = receipt.figures.get("versions", {})
             made = found.setdefault(fingerprint(versions), {"versions": versions, "parts": 0, "steps": []})
             made["parts"] += 1
+            if device := receipt.figures.get("device"):
+                devices = made.setdefault("devices", {})
+                devices[device] = devices.get(device, 0) + 1
             if node.id not in made["steps"]:
                 made["steps"].append(node.id)
     return sorted(found.values(), key=lambda made: -made["parts"])
+
+
+def noted(plan: Plan) -> dict[str, dict[str, list[Any]]]:
+    """What the steps noted of how they computed, such as a program's own version and its settings.
+
+    Returns
+    -------
+    dict
+        Step → name of the fact → its values in the receipts, each once.
+    """
+    found: dict[str, dict[str, list[Any]]] = {}
+    for node in plan.nodes:
+        for part in plan.parts(node):
+            receipt = read_receipt(part.place.receipt)
+            for name, value in (receipt.figures.get("notes", {}) if receipt else {}).items():
+                values = found.setdefault(node.id, {}).setdefault(name, [])
+                if value not in values:
+                    values.append(value)
+    return found
 
 
 def _frames_read(plan: Plan) -> dict[str, set[int]]:

@@ -43,6 +43,7 @@ class Specs:
             "position": part.position,
             "index": part.index,
             "frames": list(part.frames),
+            "n_frames": len(part.frames) or sum(plan.n_frames.values()),
             "excluded": {str(f): film.excluded[f] for f in part.frames if f in film.excluded}
             if film and film.excluded
             else {},
@@ -67,7 +68,9 @@ def _common(plan: Plan, node: StepNode) -> dict[str, Any]:
         "stage": f"{type(node.stage).__module__}:{type(node.stage).__qualname__}",
         "step": node.step.name,
         "parameters": node.stage.model_dump(mode="json"),
+        "identity": node.described["identity"],
         "population": node.population,
+        "mem_gb": plan.config.resources(node.stage.name).mem_gb,
         "raw": [p for p, sources in node.sources.items() if any(s.node is None for s in sources)],
         "dataset_root": str(plan.dataset.root),
         "by_population": {

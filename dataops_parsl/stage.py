@@ -31,6 +31,11 @@ film
 dataset
     Once, over the small tables of all positions: ``(films, inputs...)``.
 
+Several frames at once
+----------------------
+Where a device is better used by several frames, a batch step names three more methods, `Together`. The step's
+own method stays what it means: one frame. The three must give the same, whatever frames come together.
+
 Inputs
 ------
 Pixels come as a `Stack` (``stack[frame]`` is (Y, X) or None where there is no such frame), or as a
@@ -42,7 +47,7 @@ from __future__ import annotations
 
 import inspect
 import types
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, ClassVar, Literal, Protocol, TypeVar, cast
 
@@ -95,6 +100,48 @@ class Pixels:
 
 
 @dataclass(frozen=True)
+class Requirement:
+    """One thing that a stage, as it is configured, needs of the place beside what this package installs.
+
+    Parameters
+    ----------
+    subject : str
+        What is needed, in a word or two: ``weights``, ``Java``.
+    ok : bool
+        Whether it is there and of use. With a remedy it is a note: it works, but could be better.
+    found : str
+        What is there: version, path, size.
+    remedy : str
+        What to do about it: a command or a key.
+    """
+
+    subject: str
+    ok: bool
+    found: str
+    remedy: str = ""
+
+
+@dataclass(frozen=True)
+class Together:
+    """A batch step taken apart, so that frames are read ahead and finished behind while a device computes.
+
+    Parameters
+    ----------
+    read : str
+        Method ``(film, frame, inputs...) -> item``: all that is read for a frame. In a thread of its own.
+    compute : str
+        Method ``(items) -> results``: takes an iterable, gives an iterator, in the same order. It may take
+        some more items before it gives a result.
+    finish : str
+        Method ``(film, frame, item, result) -> what the step gives``. In a thread of its own.
+    """
+
+    read: str
+    compute: str
+    finish: str
+
+
+@dataclass(frozen=True)
 class Step:
     """The declaration of one step; see the module's docstring.
 
@@ -109,6 +156,11 @@ class Step:
     parameters : tuple of str or None
         Fields of the stage that the step may read; None for all. Only these are in its key, so that
         another field can change without computing the step again.
+    unkeyed : tuple of str
+        Fields that it may read as well, and that are in no key: they change where and how fast it computes,
+        never what it gives.
+    together : Together or None
+        For batch steps: how several frames are computed at once.
     """
 
     name: str
@@ -119,6 +171,8 @@ class Step:
     ports: tuple[str, ...]
     parameters: tuple[str, ...] | None = None
     columns: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    unkeyed: tuple[str, ...] = ()
+    together: Together | None = None
 
 
 F = TypeVar("F", bound=Callable[..., Any])
@@ -132,6 +186,8 @@ def step(
     window: Mapping[str, str] | None = None,
     parameters: Iterable[str] | None = None,
     columns: Mapping[str, Iterable[str]] | None = None,
+    unkeyed: Iterable[str] = (),
+    together: Together | None = None,
 ) -> Callable[[F], F]:
     """Declare a method of a stage as a step."""
     facts = tuple(facts)
@@ -147,8 +203,21 @@ def step(
                 )
         shown = {port: tuple(names) for port, names in (columns or {}).items()}
         own = None if parameters is None else tuple(parameters)
+        if together is not None and scope != "batch":
+            raise ValueError(f"{method.__qualname__} is no batch step: it computes no frames together")
+        if unkeyed and own is None:
+            raise ValueError(f"{method.__qualname__} has all parameters in its key: name those that it reads")
         method._step = Step(  # type: ignore[attr-defined]
-            method.__name__, scope, dict(gives), facts, dict(window or {}), ports, own, shown
+            method.__name__,
+            scope,
+            dict(gives),
+            facts,
+            dict(window or {}),
+            ports,
+            own,
+            shown,
+            tuple(unkeyed),
+            together,
         )
         return method
 
@@ -201,27 +270,77 @@ class Stage(BaseModel):
         own = cls.outputs()
         return tuple(dict.fromkeys(p for s in cls.steps().values() for p in s.ports if p not in own))
 
+    def reads(self, name: str) -> tuple[str, ...] | None:
+        """The parameters that a step depends on as the stage is configured: those it declared, or fewer."""
+        return self.steps()[name].parameters
+
     def keyed(self, name: str) -> dict[str, Any]:
         """The parameters that a step's result depends on, JSON-like."""
-        own = self.steps()[name].parameters
+        own = self.reads(name)
         values = self.model_dump(mode="json")
         return values if own is None else {k: values[k] for k in own}
 
-    def bound(self, name: str) -> Callable[..., Any]:
-        """The method of a step, on a self that shows only the parameters that the step declared."""
-        own = self.steps()[name].parameters
+    def bound(self, name: str, method: str = "") -> Callable[..., Any]:
+        """The method of a step, or another that works for it, on a self that shows only what it may read."""
+        own = self.reads(name)
         if own is None:
-            return cast(Callable[..., Any], getattr(self, name))
-        return types.MethodType(vars(type(self))[name], _Restricted(self, own))
+            return cast(Callable[..., Any], getattr(self, method or name))
+        shown = (*own, *self.steps()[name].unkeyed)
+        return types.MethodType(vars(type(self))[method or name], _Restricted(self, shown))
+
+    def together(self, name: str) -> Together | None:
+        """How a step computes several frames at once, as the stage is configured; None: frame by frame."""
+        return self.steps()[name].together
 
     @property
     def on_gpu(self) -> bool:
         """Whether it computes on a GPU, as it is configured: else it never occupies one."""
         return False
 
-    def identity(self) -> Mapping[str, str]:
-        """What identifies the arithmetic beyond parameters: library versions, hashes of weights."""
+    def identity(self, step: str) -> Mapping[str, str]:
+        """What identifies the arithmetic of a step beyond parameters: library versions, hashes of weights.
+
+        Asked again by the worker, which refuses to compute when it finds something else.
+
+        Raises
+        ------
+        DataopsError
+            When it cannot be told, as weights are gone.
+        """
         return {}
+
+    def requirements(self) -> Sequence[Requirement]:
+        """What it needs of the place: weights, a JVM, packages of an extra.
+
+        Asked by ``check`` for each stage and population as it is configured, on the driver's host. It
+        answers in seconds, downloads nothing, and imports nothing heavy where looking suffices
+        (`importlib.util.find_spec`, a file's size). An exception becomes a failed finding.
+        """
+        return ()
+
+    def prepare(self, step: str, mem_gb: float) -> None:
+        """Get this worker ready for one of the steps, such as start a program; called before each task.
+
+        All parameters may be read here. What is kept for the next task, a module keeps.
+
+        Parameters
+        ----------
+        step : str
+            Name of the step.
+        mem_gb : float
+            Memory that this worker may use, GB (2**30 bytes).
+
+        Raises
+        ------
+        PlaceError
+            When this worker is not fit.
+        """
+
+    def check_device(self) -> None:
+        """Raise a `PlaceError` when this host lacks the device that this stage computes on.
+
+        Called before work starts that this host does itself; it may take seconds.
+        """
 
     def check(self, film: Film) -> None:
         """Raise a `DataopsError` when this stage, as it is configured, cannot work.

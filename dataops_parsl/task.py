@@ -34,8 +34,10 @@ from dataops_parsl.storage.parts import (
 )
 from dataops_parsl.storage.pixels import CACHED_FRAMES, StoredStack, publish_pixels
 from dataops_parsl.tables import Rows
+from dataops_parsl.telling import listening
+from dataops_parsl.worker.assembly import assembled
 from dataops_parsl.worker.attempt import Attempt
-from dataops_parsl.worker.log import this_worker
+from dataops_parsl.worker.log import identity, this_worker
 from dataops_parsl.worker.memory import give_back
 
 
@@ -52,12 +54,13 @@ def execute(task: dict[str, Any]) -> dict[str, Any]:
     dict
         ``status`` done | partial | failed | input_missing | refused | unfit, ``reason``, ``failed``
         (frame → reason), ``rows`` (output → number); ``started, ended`` (UTC, s since 1970), ``cpu_s,
-        max_rss_mb``; ``block, job_id, host, pid`` of the worker.
+        max_rss_mb``; what a step told of its work (``device, gpu_mem_mb, load_s, note``); ``block, job_id,
+        host, pid`` of the worker.
     """
     attempt = Attempt(task)
     outcome: dict[str, Any] = {"id": task["id"], "failed": {}, **attempt.began}
     try:
-        with attempt.watched():
+        with attempt.watched(), listening(attempt.hear):
             problem = _other_versions(task["versions"])
             receipt = None if problem else _Shell(task).run()
     except InputMissingError as error:
@@ -85,6 +88,10 @@ def _other_versions(expected: Mapping[str, str]) -> str:
     mine = worker_versions()
     differ = [f"{k} {mine.get(k)} instead of {v}" for k, v in expected.items() if mine.get(k) != v]
     return f"{this_worker()} has {', '.join(differ)}" if differ else ""
+
+
+_NO_FRAMES = (InputMissingError, PlaceError)
+"""Errors that are no frame's: the whole part ends."""
 
 
 class UnreadableFrameError(DatasetError):
@@ -136,13 +143,33 @@ class _Shell:
 
     def run(self) -> Receipt:
         try:
-            return self._course()
+            self._check_identity()
+            with listening(self._hear):
+                share = (self.task.get("terms") or {}).get("mem_gb") or self.task["mem_gb"]
+                self.stage.prepare(self.step.name, share)
+                return self._course()
         finally:
             if self.step.scope not in PER_FRAME:
                 give_back()
 
+    def _check_identity(self) -> None:
+        mine = {k: str(v) for k, v in self.stage.identity(self.step.name).items()}
+        for name, planned in self.task.get("identity", {}).items():
+            if mine.get(name) != planned:
+                raise PlaceError(
+                    f"{this_worker()} has {name} {mine.get(name) or 'none'} for {self.stage.name}; the run "
+                    f"was planned with {planned}",
+                    "the nodes must see the environment and the files that the driver sees, unchanged",
+                )
+
+    def _hear(self, event: str, **facts: Any) -> None:
+        if event == "used":
+            self.receipt.figures["device"] = ", ".join([facts["device"], *facts.get("libraries", ())])
+        elif event == "noted":
+            self.receipt.figures.setdefault("notes", {}).update(facts)
+
     def _course(self) -> Receipt:
-        started = time.time()
+        started, cpu_s = time.time(), time.process_time()
         inputs = {port: self._open(port) for port in self.step.ports}
         self._inherit()
         carry = self._previous_carry()
@@ -154,17 +181,20 @@ class _Shell:
         if any(isinstance(given, Pixels) for given in self.step.gives.values()):
             with overwriting(self.place):
                 drop_receipts(self.place)
-                self._publish_all(outputs, started)
+                self._publish_all(outputs, started, cpu_s)
         else:
-            self._publish_all(outputs, started)
+            self._publish_all(outputs, started, cpu_s)
         return self.receipt
 
-    def _publish_all(self, outputs: Mapping[str, Any], started: float) -> None:
+    def _publish_all(self, outputs: Mapping[str, Any], started: float, cpu_s: float) -> None:
         for name, value in outputs.items():
             self.receipt.outputs[name] = self._publish(name, value)
-        self.receipt.figures = {
+        self.receipt.figures |= {
             "wall_s": round(time.time() - started, 3),
+            "cpu_s": round(time.process_time() - cpu_s, 3),
+            "frames": self.task["n_frames"],
             "host": os.uname().nodename,
+            "job_id": identity()["job_id"],
             # A later run with other libraries takes this part as it is, and must not call it its own.
             "versions": worker_versions(),
         }
@@ -246,27 +276,58 @@ class _Shell:
         return {name: self._table(name, value) for name, value in self._named(result).items()}
 
     def _per_frame(self, inputs: Mapping[str, Any], carry: Any) -> dict[str, Any]:
-        film = self._film(self.frames)
+        self.receipt.carry = carry
         pieces: dict[str, list[Any]] = {name: [] for name in self.step.gives}
-        for frame in self._attempted():
+        film = self._film(self.frames)
+        for frame, given in self._together(film, inputs) or self._one_by_one(film, inputs):
             try:
-                if self.step.scope == "prefix":
-                    result, after = self.method(film, frame, carry, **inputs)
-                else:
-                    result, after = self.method(film, frame, **inputs), carry
+                if isinstance(given, Exception):
+                    raise given
+                result, after = given
                 own = {name: self._piece(name, value, frame) for name, value in self._named(result).items()}
-            except (InputMissingError, PlaceError):
+            except _NO_FRAMES:
                 raise
             except Exception as error:
                 reason = str(error) if isinstance(error, DataopsError) else f"{type(error).__name__}: {error}"
                 self.receipt.failed[frame] = reason
             else:
                 # All outputs of a frame or none: one that failed leaves no rows behind, and no carry.
-                carry = after
+                self.receipt.carry = after
                 for name, piece in own.items():
                     pieces[name].append(piece)
-        self.receipt.carry = carry
         return {name: self._gathered(name, many) for name, many in pieces.items()}
+
+    def _one_by_one(self, film: Film, inputs: Mapping[str, Any]) -> Iterator[tuple[int, Any]]:
+        """Each frame with what it gives and the carry after it, or with the error."""
+        for frame in self._attempted():
+            given: Any
+            try:
+                if self.step.scope == "prefix":
+                    given = self.method(film, frame, self.receipt.carry, **inputs)
+                else:
+                    given = self.method(film, frame, **inputs), self.receipt.carry
+            except Exception as error:
+                given = error
+            yield frame, given
+
+    def _together(self, film: Film, inputs: Mapping[str, Any]) -> Iterator[tuple[int, Any]] | None:
+        """The same with several frames at once; None where frames are computed one by one.
+
+        A second attempt goes frame by frame: it notes which frame it is at.
+        """
+        parts = self.stage.together(self.step.name) if self.step.scope == "batch" else None
+        if parts is None or self.task["attempt"] > 1:
+            return None
+        read, compute, finish = (
+            self.stage.bound(self.step.name, name) for name in (parts.read, parts.compute, parts.finish)
+        )
+        return assembled(
+            list(self._attempted()),
+            lambda frame: read(film, frame, **inputs),
+            compute,
+            lambda frame, item, result: (finish(film, frame, item, result), self.receipt.carry),
+            _NO_FRAMES,
+        )
 
     def _piece(self, name: str, value: Any, frame: int) -> Any:
         if isinstance(self.step.gives[name], Pixels):

@@ -50,6 +50,17 @@ TRACE = Schema(
         ),
         Column("cpu_s", "float64", "processor time of this attempt", "s", low=0),
         Column("max_rss_mb", "float64", "largest resident memory during this attempt", "MiB", low=0),
+        Column("device", "string", "what a model computed on: a card's name, or cpu; null without a model"),
+        Column("gpu_mem_mb", "float64", "largest memory on its GPU; null where it used none", "MiB", low=0),
+        Column(
+            "load_s",
+            "float64",
+            "time to load what the worker keeps for later tasks, such as a model; null where it was there, "
+            "or none is needed",
+            "s",
+            low=0,
+        ),
+        Column("note", "string", "what happened on the way, such as fewer tiles at once for lack of memory"),
         Column(
             "outcome",
             "string",
@@ -92,8 +103,10 @@ class _Attempt:
         end, over = by_event.get("end", {}), by_event.get("oom", {})
         row = {**_parsed(self.facts["task"]), **_known(by_event.get("start", {})), **_known(self.facts)}
         row.setdefault("started", by_event.get("start", {}).get("time"))
-        for name in ("cpu_s", "max_rss_mb"):
+        for name in ("cpu_s", "max_rss_mb", "device", "gpu_mem_mb", "note"):
             row.setdefault(name, end.get(name))
+        loads_s = [line["load_s"] for line in self.said if line["event"] == "loaded"]
+        row.setdefault("load_s", round(sum(loads_s), 3) if loads_s else None)
         if not self.outcome:  # the driver never heard of its end, but its worker may have said it
             self.outcome = end.get("status") or ("oom" if over else "stopped")
             row.setdefault("ended", (end or over).get("time"))
@@ -280,14 +293,15 @@ def blocks(events: Iterable[Line]) -> list[Line]:
 
 
 def devices(log_dir: Path) -> list[str]:
-    """The cards that workers of a run found themselves with, each name once.
+    """The devices that workers of a run found themselves with, or that a model computed on, each name once.
 
     Parameters
     ----------
     log_dir : Path
         Folder of the workers' logs; it need not be there.
     """
-    return sorted({line["gpu"] for line in read_all(log_dir) if line.get("gpu")})
+    lines = read_all(log_dir)
+    return sorted({line[name] for line in lines for name in ("gpu", "device") if line.get(name)})
 
 
 def gpu_idle_frac(rows: Iterable[Mapping[str, Any]], labels: Collection[str]) -> float | None:

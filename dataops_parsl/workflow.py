@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import importlib.util
 from collections.abc import Collection, Iterable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Literal
 
@@ -81,6 +81,8 @@ class Workflow:
     tables: dict[str, Output] = field(default_factory=dict)
     pictures: list[Output] = field(default_factory=list)
     goals: list[Output] = field(default_factory=list)
+    kept: list[Output] = field(default_factory=list)
+    """Label images that go into the bundle beside the result."""
 
     @property
     def raw(self) -> Output:
@@ -158,6 +160,24 @@ class Workflow:
             [o for o in self.pictures if o.node in keep],
             [Output(stage, name) for stage in stages for name in self.nodes[stage].outputs],
         )
+
+    def keeping_labels(self) -> Workflow:
+        """The same workflow, its label images computed where they are not there, and kept in the bundle.
+
+        Raises
+        ------
+        UsageError
+            It makes none.
+        """
+        found = [
+            Output(stage, name)
+            for stage, node in self.nodes.items()
+            for name, given in node.outputs.items()
+            if isinstance(given, Pixels) and given.labelled
+        ]
+        if not found:
+            raise UsageError(f"workflow {self.name!r} makes no label images", "leave out --keep-labels")
+        return replace(self, kept=found)
 
     def feeding(self, stages: Collection[str]) -> Workflow:
         """The part of the workflow that makes what these stages read, and computes just that."""

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import fcntl
+import importlib.util
 import os
 import shutil
 import signal
 import subprocess
+import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -14,7 +17,7 @@ import pytest
 from dataops_parsl.truth.render import render
 from dataops_parsl.truth.scene import Scene
 from dataops_parsl.truth.simulate import simulate
-from tests.helpers import CHANNELS, DESCRIPTION, PLATE, PROJECT, Project, processes_of, wait_for
+from tests.helpers import CHANNELS, DESCRIPTION, KEPT, PLATE, PROJECT, Project, processes_of, wait_for
 
 DISK_MB = 8
 
@@ -57,6 +60,17 @@ def small_films(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
+@pytest.fixture(scope="session")
+def known_weights(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A real checkpoint of cpsam whose answer is known; needs torch and cellpose, the extra `backends`."""
+    for module in ("torch", "cellpose"):
+        if importlib.util.find_spec(module) is None:
+            pytest.skip(f"{module} is not installed: pip install -e '.[dev,backends]'")
+    from tests.stages import known_answer
+
+    return known_answer.write(tmp_path_factory.mktemp("weights") / "known.pth")
+
+
 @pytest.fixture
 def bare_project(tmp_path: Path) -> Project:
     """A project without datasets."""
@@ -79,19 +93,36 @@ def project(bare_project: Project, small_films: Path) -> Project:
 
 
 @pytest.fixture(scope="session")
-def sealed_project(tmp_path_factory: pytest.TempPathFactory, small_films: Path) -> Project:
+def sealed_project(tmp_path_factory: pytest.TempPathFactory, request: pytest.FixtureRequest) -> Project:
     """A project with a sealed run of `small` and a partial one of `torn`, for tests that read or copy them.
 
-    In `torn` one frame was damaged after it was taken in.
+    In `torn` one frame was damaged after it was taken in. Sessions that run side by side make it once, and
+    each has a copy of its own.
     """
+    own = tmp_path_factory.mktemp("sealed") / "project"
+    kept = os.environ.get(KEPT)
+    if kept is None:
+        return _seal(own, request)
+    with open(Path(kept) / "lock", "w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        made = Path(kept) / "sealed"
+        if not (made / "done").exists():
+            shutil.rmtree(made, ignore_errors=True)
+            _seal(made, request)
+            (made / "done").touch()
+    shutil.copytree(made, own)
+    return Project(own)
+
+
+def _seal(root: Path, request: pytest.FixtureRequest) -> Project:
     from dataops_parsl.dataset import ingest
 
-    root = tmp_path_factory.mktemp("sealed") / "project"
+    films = request.getfixturevalue("small_films")
     shutil.copytree(PROJECT / "configs", root / "configs", ignore=shutil.ignore_patterns("*.user.toml"))
     shutil.copytree(PROJECT / "apps", root / "apps")
     (root / "configs" / "config.user.toml").write_text('batch_frames = 4\n[dataset]\nname = "small"\n')
     for name in ("small", "torn"):
-        ingest.add(small_films, name, root / "data" / "datasets")
+        ingest.add(films, name, root / "data" / "datasets")
     damaged = sorted((root / "data" / "datasets" / "torn").rglob("coculture/gfp/*.tif"))[2]
     damaged.chmod(0o644)
     damaged.write_bytes(b"no TIFF")
@@ -114,6 +145,21 @@ def small_disk(tmp_path: Path) -> Iterator[Path]:
         yield disk
     finally:
         subprocess.run(["umount", str(disk)], check=True)
+
+
+@pytest.fixture
+def other_disk(tmp_path: Path) -> Iterator[Path]:
+    """A folder on another file system than `tmp_path`: of memory, where there is one."""
+    home = Path("/dev/shm")
+    if not home.is_dir() or home.stat().st_dev == tmp_path.stat().st_dev:
+        pytest.skip("there is no second file system here")
+    folder = Path(tempfile.mkdtemp(dir=home, prefix="dataops-test-"))
+    try:
+        yield folder
+    finally:
+        for inner, _, _ in os.walk(folder):
+            os.chmod(inner, 0o700)
+        shutil.rmtree(folder)
 
 
 @pytest.fixture

@@ -35,6 +35,10 @@ MARK = "DATAOPS_TEST_PROJECT"
 """Names the project in the environment of its commands and of all that they start."""
 
 
+KEPT = "DATAOPS_TEST_KEPT"
+"""In the environment: a folder in which several sessions of tests share what is made once."""
+
+
 class Driver:
     """A run in the background; what it prints goes to a file, so that it never waits for a reader."""
 

@@ -1,61 +1,77 @@
-"""Run the test suite room by room and say what each part took; fails when any fails."""
+"""Run the test suite room by room, two rooms at a time, and say what each part took; fails when any fails."""
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 import tempfile
+import threading
 import time
+from collections.abc import Iterator
 from pathlib import Path
-from typing import IO
+
+from tests.helpers import KEPT
 
 ROOT = Path(__file__).parent
 NO_TESTS = 5
-BESIDE = ("slurm",)
-"""Rooms whose tests mostly wait for a cluster: they run beside the others."""
+FIRST = ("slurm", "engine", "cli")
+"""The longest, so that no lane is left alone with one; those of slurm mostly wait for a cluster."""
+LANES = 2 if (os.cpu_count() or 1) > 1 else 1
 
 
-class Room:
-    """The tests of one folder, under way."""
+class Suite:
+    """All rooms, and what became of those that are done."""
 
-    def __init__(self, target: Path, output: IO[str] | None = None) -> None:
-        self.name, self._output = target.name, output
-        self._started = time.monotonic()
-        command = [sys.executable, "-m", "pytest", "-q", str(target)]
-        self._process = subprocess.Popen(command, stdout=output, stderr=output and subprocess.STDOUT)
+    def __init__(self, rooms: list[Path], kept: str) -> None:
+        self._rooms: Iterator[Path] = iter(rooms)
+        self._lock = threading.Lock()
+        self._environment = {**os.environ, KEPT: kept}
+        self.took: list[tuple[str, float]] = []
+        self.worst = 0
 
-    def wait(self) -> tuple[int, float]:
-        """Exit code and seconds, once it has ended; what was kept back is printed."""
-        code = self._process.wait()
-        took = time.monotonic() - self._started
-        if self._output is not None:
-            self._output.seek(0)
-            print(f"\n== tests/{self.name}, beside the others\n{self._output.read()}", flush=True)
-        return (0 if code == NO_TESTS else code), took
+    def work(self) -> None:
+        """Take one room after the other until none is left."""
+        while True:
+            with self._lock:
+                target = next(self._rooms, None)
+            if target is None:
+                return
+            started = time.monotonic()
+            command = [sys.executable, "-m", "pytest", "-q", str(target)]
+            done = subprocess.run(
+                command,
+                stdout=subprocess.PIPE,
+                stderr=subprocess.STDOUT,
+                text=True,
+                env=self._environment,
+                check=False,
+            )
+            code = 0 if done.returncode == NO_TESTS else done.returncode
+            with self._lock:
+                print(f"\n== {target.relative_to(ROOT.parent)}\n{done.stdout}", end="", flush=True)
+                self.took.append((target.name, time.monotonic() - started))
+                self.worst = self.worst or code
 
 
 def main() -> int:
     """Run every folder of tests; the exit code of the first that fails."""
     started = time.monotonic()
-    took: list[tuple[str, float]] = []
-    worst = 0
-    rooms = sorted(p for p in ROOT.iterdir() if p.is_dir() and any(p.glob("test_*.py")))
-    with tempfile.TemporaryFile("w+") as kept:
-        beside = [Room(room, kept) for room in rooms if room.name in BESIDE]
-        for target in [*sorted(ROOT.glob("test_*.py")), *(r for r in rooms if r.name not in BESIDE)]:
-            print(f"\n== {target.relative_to(ROOT.parent)}", flush=True)
-            code, seconds = Room(target).wait()
-            took.append((target.name, seconds))
-            worst = worst or code
-        for room in beside:
-            code, seconds = room.wait()
-            took.append((f"{room.name} (beside)", seconds))
-            worst = worst or code
-    print("\nWhat each part took:")
-    for name, seconds in took:
+    rooms = [p for p in ROOT.iterdir() if p.is_dir() and any(p.glob("test_*.py"))]
+    rooms.sort(key=lambda p: (FIRST.index(p.name) if p.name in FIRST else len(FIRST), p.name))
+    print(f"{len(rooms)} rooms, {LANES} at a time; each is shown when it is done", flush=True)
+    with tempfile.TemporaryDirectory(prefix="dataops-tests-") as kept:
+        suite = Suite([*rooms, *sorted(ROOT.glob("test_*.py"))], kept)
+        lanes = [threading.Thread(target=suite.work) for _ in range(LANES)]
+        for lane in lanes:
+            lane.start()
+        for lane in lanes:
+            lane.join()
+    print(f"\nWhat each part took, {LANES} at a time:")
+    for name, seconds in suite.took:
         print(f"  {name:<24}{seconds:7.1f} s")
     print(f"  {'all':<24}{time.monotonic() - started:7.1f} s")
-    return worst
+    return suite.worst
 
 
 if __name__ == "__main__":

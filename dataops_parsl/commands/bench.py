@@ -21,7 +21,7 @@ from dataops_parsl.commands import replay
 from dataops_parsl.commands.progress import Progress
 from dataops_parsl.commands.setting import Setting, add_config_arguments, load_setting, open_dataset
 from dataops_parsl.commands.signals import stop_signals
-from dataops_parsl.commands.text import columns
+from dataops_parsl.commands.text import columns, say
 from dataops_parsl.config import Bench
 from dataops_parsl.dataset.manifest import Dataset
 from dataops_parsl.engine.groups import groups
@@ -107,11 +107,11 @@ class _Run:
             most = changed(self.config, workers=self.counts[-1])
             require(findings(most, groups(most, [node.stage for node in self.plan.nodes])))
         record, continued = Record.open(output_root, self._recipe(), self.bench.stages)
-        _say(self._what())
+        say(self._what())
         for note in self.notes():
-            _say(f"note: {note}")
+            say(f"note: {note}")
         if continued:
-            _say(f"Continuing {record.master.root}, which was not finished")
+            say(f"Continuing {record.master.root}, which was not finished")
         started = time.monotonic()
         with ExitStack() as stack:
             stack.enter_context(stop_signals())
@@ -129,7 +129,7 @@ class _Run:
                 wall_s=round(time.monotonic() - started, 1),
                 notes=self.notes(),
             )
-        _say(f"Measured in {duration(time.monotonic() - started)}; all of it: {record.master.root}")
+        say(f"Measured in {duration(time.monotonic() - started)}; all of it: {record.master.root}")
         if not same:
             names = sorted({row["stage"] for row in rows if not row["same_result"]})
             raise RejectedError(
@@ -151,12 +151,12 @@ class _Run:
         if wanted:
             first = record.stage_folder(self.bench.stages[0]) / "log" / "inputs"
             if n := prepare_inputs(setup, self.bench.stages, self.counts[-1], first):
-                _say(f"Inputs prepared: {n} tasks, once for all")
+                say(f"Inputs prepared: {n} tasks, once for all")
         for (stage, n), repeats in wanted.items():
             log = record.stage_folder(stage) / "log" / f"workers_{n}"
             for row, tasks in measure(setup, stage, n, repeats, log):
                 record.add(row, tasks)
-                _say(
+                say(
                     f"  {stage:<17} N = {n:<3} run {row['wall_s']:7.2f} s, start-up {row['startup_s']:5.1f} s"
                     f", first batch {row['first_batch_cold_s']:.2f} s, then {row['first_batch_warm_s']:.2f} s"
                 )
@@ -182,7 +182,7 @@ class _Run:
         for name, figure in zip(FIGURES, figures, strict=True):
             record.master.write_file(f"{name}.png", png_bytes(figure))
             record.master.write_file(f"{name}.svg", svg_bytes(figure))
-        _say("\n" + columns([HEAD, *map(_line, rows)]) + "\n")
+        say("\n" + columns([HEAD, *map(_line, rows)]) + "\n")
         return rows
 
     def notes(self) -> list[str]:
@@ -267,7 +267,3 @@ def _line(row: Row) -> Sequence[str]:
         f"{row['startup_s']:.1f}",
         "more workers than cores" if row["exceeds_cores"] else "",
     )
-
-
-def _say(text: str) -> None:
-    print(text, flush=True)

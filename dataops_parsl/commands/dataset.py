@@ -3,22 +3,24 @@
 from __future__ import annotations
 
 import argparse
-import sys
 from pathlib import Path
 from typing import Any, get_args
 
+from dataops_parsl.commands import verifying
+from dataops_parsl.commands.counting import Counting
 from dataops_parsl.commands.demo import ensure_demo
-from dataops_parsl.commands.setting import add_project_argument, load_setting
+from dataops_parsl.commands.setting import LEGACY_REMEDY, add_project_argument, load_setting
 from dataops_parsl.commands.simulate import ensure_simulated
 from dataops_parsl.commands.text import columns
+from dataops_parsl.config import Roots
 from dataops_parsl.dataset import ingest
-from dataops_parsl.dataset.listing import DatasetRow, find, list_datasets
+from dataops_parsl.dataset.append import append, holds
+from dataops_parsl.dataset.listing import DatasetRow, list_datasets
 from dataops_parsl.dataset.manifest import Dataset
 from dataops_parsl.dataset.names import check_name
 from dataops_parsl.dataset.proposal import propose
-from dataops_parsl.dataset.verify import verify
 from dataops_parsl.dataset.writers import Format
-from dataops_parsl.errors import RejectedError, UsageError
+from dataops_parsl.errors import UsageError
 from dataops_parsl.truth.kit import truth_folder
 from dataops_parsl.truth.scene import scene_files
 
@@ -33,6 +35,9 @@ def add_parser(commands: Any) -> None:
     add.add_argument("--name", required=True, help="name of the dataset")
     add.add_argument(
         "--link", action="store_true", help="leave the files where they are; they are never written"
+    )
+    add.add_argument(
+        "--append", action="store_true", help="take in what was acquired since; nothing else changes"
     )
     add.add_argument(
         "--description", type=Path, metavar="FILE", help="a dataset.toml (default: the one in the source)"
@@ -55,8 +60,8 @@ def add_parser(commands: Any) -> None:
     listing.set_defaults(execute=_list)
 
     check = actions.add_parser("verify", help="compare every file with its checksum")
-    check.add_argument("name")
-    check.set_defaults(execute=_verify)
+    check.add_argument("name", nargs="?", help="name of the dataset (default: all)")
+    check.set_defaults(execute=verifying.execute)
 
     demo = actions.add_parser("demo", help="write the simulated demo, with its truth beside it")
     demo.add_argument("--name", default="demo")
@@ -82,19 +87,22 @@ def _source(paths: list[Path]) -> Path | list[Path]:
 
 
 def _add(args: argparse.Namespace) -> int:
-    root = load_setting(args).config.paths.data_root
+    paths = load_setting(args).config.paths
+    root = paths.data_root
     exclude = dict(_excluded(text) for text in args.exclude)
+    if args.append:
+        return _append(args, paths, exclude)
+    asked: dict[str, Any] = {
+        "link": args.link,
+        "description": args.description,
+        "exclude": exclude,
+        "progress": Counting("files and frames"),
+    }
+    if holds(_source(args.source), args.name, root, **asked):
+        print(f"{args.name} is there, as {', '.join(map(str, args.source))} holds it: nothing to do")
+        return 0
     print(f"Taking in {', '.join(map(str, args.source))} as {root / args.name}", flush=True)
-    made = ingest.add(
-        _source(args.source),
-        args.name,
-        root,
-        link=args.link,
-        description=args.description,
-        exclude=exclude,
-        z_projection=args.z_projection,
-        progress=_progress,
-    )
+    made = ingest.add(_source(args.source), args.name, root, z_projection=args.z_projection, **asked)
     frames = sum(p.n_frames for p in made.positions.values())
     print(
         f"{made.name}: {len(made.positions)} positions, {frames} frames, channels {', '.join(made.channels)}"
@@ -103,6 +111,43 @@ def _add(args: argparse.Namespace) -> int:
         print(f"  note: {note}")
     workflow = "" if len(made.description.populations) > 1 else " tracks"
     print(f"python -m dataops_parsl run{workflow} --dataset {made.name}")
+    return 0
+
+
+def _append(args: argparse.Namespace, paths: Roots, exclude: dict[tuple[str, int], str]) -> int:
+    for flag, value in (
+        ("--link", args.link),
+        ("--description", args.description),
+        ("--z-projection", args.z_projection),
+    ):
+        if value:
+            raise UsageError(
+                f"{flag} cannot be given with --append: that was settled when {args.name} was taken in",
+                f"drop {flag}",
+            )
+    legacy = paths.legacy_root
+    if legacy is not None and (legacy / args.name).is_dir() and not (paths.data_root / args.name).exists():
+        raise UsageError(f"{args.name} lies in {legacy}, where nothing is written", LEGACY_REMEDY)
+    print(f"Comparing {', '.join(map(str, args.source))} with {paths.data_root / args.name}", flush=True)
+    made = append(
+        _source(args.source),
+        args.name,
+        paths.data_root,
+        exclude=exclude,
+        progress=Counting("files and frames"),
+    )
+    if not made.frames and not made.replaced:
+        print(f"{args.name}: nothing new")
+        return 0
+    for name, n in made.frames.items():
+        print(f"  {name}: {n} frame{'s' * (n != 1)}{', a new position' if name in made.new else ''}")
+    if made.replaced:
+        files = "1 file" if made.replaced == 1 else f"{made.replaced} files"
+        print(f"  {files} in the place of earlier ones, with all that was taken in of those")
+    for note in made.notes:
+        print(f"  note: {note}")
+    films = made.dataset.positions
+    print(f"{args.name}: {len(films)} positions, {sum(p.n_frames for p in films.values())} frames now")
     return 0
 
 
@@ -115,11 +160,6 @@ def _excluded(text: str) -> tuple[tuple[str, int], str]:
             "as in --exclude P1:17:focus",
         )
     return (position, int(frame)), reason or "excluded by hand"
-
-
-def _progress(done: int, total: int) -> None:
-    if sys.stderr.isatty():
-        print(f"\r  {done}/{total}", end="\n" if done == total else "", file=sys.stderr, flush=True)
 
 
 def _propose(args: argparse.Namespace) -> int:
@@ -143,9 +183,9 @@ def _list(args: argparse.Namespace) -> int:
 
 def _row(row: DatasetRow) -> tuple[str, ...]:
     if row.problem:
-        return (row.name, "", "", "", "", "", row.problem)
+        return (row.name, "", "", "", "", "", "legacy: " * row.legacy + row.problem)
     size = f"{(row.size_bytes or 0) / 1e6:.1f} MB"
-    linked = "linked" if row.linked else ""
+    words = ", ".join(word for word, so in (("linked", row.linked), ("legacy", row.legacy)) if so)
     return (
         row.name,
         str(row.positions),
@@ -153,23 +193,8 @@ def _row(row: DatasetRow) -> tuple[str, ...]:
         ", ".join(row.channels),
         size,
         row.fingerprint or "",
-        linked,
+        words,
     )
-
-
-def _verify(args: argparse.Namespace) -> int:
-    paths = load_setting(args).config.paths
-    dataset = Dataset.open(find(args.name, paths.data_root, paths.legacy_root))
-    findings = verify(dataset, progress=_progress)
-    for finding in findings:
-        print(f"  {finding.kind:<8} {finding.path}: {finding.detail}")
-    if findings:
-        raise RejectedError(
-            f"{dataset.name}: {len(findings)} files are not as they were taken in",
-            "put them back as they were, or take the data in anew under another name",
-        )
-    print(f"{dataset.name}: every file is as it was taken in")
-    return 0
 
 
 def _demo(args: argparse.Namespace) -> int:

@@ -110,6 +110,7 @@ class Looker:
         self.cellpose = {p: config.stage(Cellpose, p) for p in self.populations}
         for population, stage in self.cellpose.items():
             stage.check(self._film("", population))
+            stage.check_device()
             config.stage(Trackmate, population).check(self._film("", population))
         self._limits: dict[tuple[str, str], Rows] = {}
 

@@ -19,6 +19,7 @@ from dataops_parsl.bundle import BENCHMARK_RECORD, Bundle, new_id, now
 from dataops_parsl.commands.progress import Progress
 from dataops_parsl.commands.setting import open_dataset
 from dataops_parsl.commands.signals import stop_signals
+from dataops_parsl.commands.text import say
 from dataops_parsl.engine.groups import groups
 from dataops_parsl.engine.preflight import findings, require
 from dataops_parsl.errors import UsageError
@@ -70,14 +71,14 @@ def execute(args: argparse.Namespace) -> int:
     plan = Plan(flow, dataset, setting.config)
     if Path(args.replay).is_dir():
         costs, others = costs.within(plan)
-        _say(f"not replayed, since they come after {last}: {', '.join(others) or 'none'}")
+        say(f"not replayed, since they come after {last}: {', '.join(others) or 'none'}")
     costs.check(plan)
     local = setting.config.config.site.kind == "local"
     if not local:
         most = changed(setting.config, workers=max(bench.workers))
         require(findings(most, groups(most, [node.stage for node in plan.nodes])))
     replayed = Replay(plan, costs, args.mean_task_s)
-    _say(replay_text.head(replayed))
+    say(replay_text.head(replayed))
     output_root = setting.config.paths.output_root
     check_root(output_root, "paths.output_root")
     bundle = Bundle(output_root / REPLAY / f"run_{new_id()}", BENCHMARK_RECORD)
@@ -96,7 +97,7 @@ def execute(args: argparse.Namespace) -> int:
             timed[n] = run(
                 replayed, config, bundle.id, log, bundle.lease, (progress,), streamed=n == counts[-1]
             )
-            _say(f"  N = {n}: {duration(time.monotonic() - started)}")
+            say(f"  N = {n}: {duration(time.monotonic() - started)}")
         rates, resume = None, None
         if not args.no_overhead:
             with overhead.many_batches(args.workflow, setting.project, discover()) as many:
@@ -116,7 +117,7 @@ def execute(args: argparse.Namespace) -> int:
             origins=dict(setting.config.origins),
             dataset={"name": dataset.name, "fingerprint": dataset.fingerprint},
         )
-    _say(f"\n{text}\nAll of it: {bundle.root}")
+    say(f"\n{text}\nAll of it: {bundle.root}")
     return 0
 
 
@@ -139,7 +140,3 @@ def _write(bundle: Bundle, replayed: Replay, timed: dict[int, Timed], text: str)
     figure = scaling.speedup(ours, theirs, (), ours_name="dataops_parsl, replayed")
     bundle.write_file("replay_speedup.png", png_bytes(figure))
     bundle.write_file("replay_speedup.svg", svg_bytes(figure))
-
-
-def _say(text: str) -> None:
-    print(text, flush=True)

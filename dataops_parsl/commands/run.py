@@ -12,26 +12,28 @@ from dataops_parsl import publish, workflow
 from dataops_parsl.bundle import TRACE, Bundle, abandon_stale, find_sealed, new_id, now, open_bundle, remove
 from dataops_parsl.commands import demo
 from dataops_parsl.commands.failures import partial_error
+from dataops_parsl.commands.foretelling import check_place, check_room, dry_run, extent
 from dataops_parsl.commands.progress import Progress
 from dataops_parsl.commands.setting import Setting, add_config_arguments, load_setting, open_dataset
 from dataops_parsl.commands.signals import stop_signals
+from dataops_parsl.commands.text import say
 from dataops_parsl.commands.together import finish_lean, lean_at_last, made_already, say_who
-from dataops_parsl.config import Loaded
 from dataops_parsl.engine.dispatch import Dispatcher
 from dataops_parsl.engine.groups import Group, groups
 from dataops_parsl.engine.lean import Lean
 from dataops_parsl.engine.pools import pool_class
-from dataops_parsl.engine.preflight import findings, require
 from dataops_parsl.engine.rounds import rounds
 from dataops_parsl.engine.sharing import Shared, use_of
 from dataops_parsl.errors import RejectedError
+from dataops_parsl.estimate.history import scratch_sizes
 from dataops_parsl.events import Events, stage_times
+from dataops_parsl.exports.keeping import drop_kept, keep_labels
 from dataops_parsl.needs import Assessor, Needs, downstream
 from dataops_parsl.nodes import Part
 from dataops_parsl.plan import Plan, check_populations
 from dataops_parsl.provenance import run_facts, worker_versions
 from dataops_parsl.report.words import duration
-from dataops_parsl.sealing import describe, made_by, record
+from dataops_parsl.sealing import describe, made_by, noted, record
 from dataops_parsl.storage.atomic import check_root
 from dataops_parsl.storage.claims import Lease
 from dataops_parsl.storage.part_claims import PartClaims
@@ -60,6 +62,11 @@ def add_parser(commands: Any) -> None:
         default=[],
         help="compute this stage anew, and all after it",
     )
+    parser.add_argument(
+        "--keep-labels",
+        action="store_true",
+        help="keep the label images in the run too, as OME-Zarr; part of no result",
+    )
     parser.add_argument("--dry-run", action="store_true", help="say what would be computed, and why")
     parser.add_argument(
         "--lean", action="store_true", help="delete each intermediate once nothing more reads it"
@@ -80,24 +87,24 @@ def execute(args: argparse.Namespace) -> int:
     flow = workflow.load(load_setting(args).project, args.workflow)
     if args.until:
         flow = flow.until(args.until)
+    if args.keep_labels:
+        flow = flow.keeping_labels()
     dataset, setting = open_dataset(args)
     check_populations(setting.config, dataset)
     plan = Plan(flow, dataset, setting.config)
     forced = downstream(plan, _known_stages(args.force, flow))
     assessor = Assessor(plan, forced)
     output_root = setting.config.paths.output_root
-    _say(f"{flow.name} on {dataset.name}: {_extent(plan)}")
-    sealed = find_sealed(output_root, flow.name, plan.recipe)
+    say(f"{flow.name} on {dataset.name}: {extent(plan)}")
+    sealed = find_sealed(output_root, flow.name, plan.recipe, labels=args.keep_labels)
     if sealed and not forced and sealed.facts.get("verdict") == "accepted":
-        _say(f"Nothing to do: this result is complete in {sealed.root}")
+        say(f"Nothing to do: this result is complete in {sealed.root}")
         if args.lean and not args.dry_run:
             lean_at_last(plan)
         _show_truth(sealed)
         return 0
     if args.dry_run:
-        return _dry_run(assessor.assess(), plan)
-    if setting.config.config.site.kind != "local":
-        _check_place(setting.config, assessor.assess())
+        return dry_run(assessor.assess(), plan)
     for root, key in ((plan.scratch, "paths.scratch_root"), (output_root, "paths.output_root")):
         check_root(root, key)
     # What is forced is wanted anew: nobody takes it for his own, nor waits for it.
@@ -107,44 +114,22 @@ def execute(args: argparse.Namespace) -> int:
         lean = Lean(plan, use, _read_at_the_end(plan)) if args.lean else None
         shared = Shared(use, claims, lean)
         needs = assessor.assess()
+        check_place(setting.config, needs)
+        check_room(plan, needs)
         if sealed and not forced:
             return _retry_partial(setting, plan, assessor, needs, shared, sealed)
         return _compute_and_seal(setting, plan, assessor, needs, shared)
 
 
 def _read_at_the_end(plan: Plan) -> list[Part]:
-    """What is read beside the tables' own parts when they are published: masks, to compare with the truth."""
-    return publish.label_parts(plan) if demo.has_truth(plan.dataset) else []
-
-
-def _check_place(config: Loaded, needs: Needs) -> None:
-    """Refuse a run that the site could not work for, before anything is opened."""
-    stages = list({id(p.node.stage): p.node.stage for p in needs.todo}.values())
-    if stages and config.config.site.kind != "local":
-        require(findings(config, groups(config, stages)))
+    """What is read beside the tables' own parts at the end: masks, to compare them or keep them."""
+    return publish.label_parts(plan) if demo.has_truth(plan.dataset) or plan.workflow.kept else []
 
 
 def _known_stages(stages: list[str], flow: workflow.Workflow) -> list[str]:
     for stage in stages:
         flow.until(stage)  # refuses a stage that is not there, naming those that are
     return stages
-
-
-def _extent(plan: Plan) -> str:
-    positions, frames = len(plan.positions), sum(plan.n_frames.values())
-    many = ["s" * (n != 1) for n in (positions, frames)]
-    return (
-        f"{positions} position{many[0]}, {frames} frame{many[1]}, populations {', '.join(plan.populations)}"
-    )
-
-
-def _dry_run(needs: Needs, plan: Plan) -> int:
-    if not needs.todo:
-        _say("Nothing would be computed; tables would be published anew.")
-    for (node, reason), n in needs.reasons().items():
-        _say(f"  {n:>6} × {node:<32} {reason}")
-    _say(f"{len(needs.todo)} tasks would be computed into {plan.scratch}")
-    return 0
 
 
 def _retry_partial(
@@ -167,7 +152,7 @@ def _compute_and_seal(setting: Setting, plan: Plan, assessor: Assessor, needs: N
     bundle, continued = open_bundle(output_root, plan.workflow.name, plan.recipe, run=shared.use.run)
     if continued:
         shared.use.called(bundle.id)
-        _say(f"Continuing {bundle.root}, which was not finished")
+        say(f"Continuing {bundle.root}, which was not finished")
     say_who(shared.use, plan)
     progress = Progress(blocks=setting.config.config.site.kind == "slurm")
     with ExitStack() as stack:
@@ -185,16 +170,16 @@ def _compute_and_seal(setting: Setting, plan: Plan, assessor: Assessor, needs: N
     if shared.lean is not None:
         finish_lean(shared.lean, plan)
     if same is not None:
-        _say(f"{events.n_tasks} tasks; this result is in {same.root}")
+        say(f"{events.n_tasks} tasks; this result is in {same.root}")
         return _told_before(same)
     abandon_stale(output_root, plan.workflow.name, plan.recipe)
-    _say(f"{events.n_tasks} tasks in {duration(time.monotonic() - started)}, verdict: {verdict}")
+    say(f"{events.n_tasks} tasks in {duration(time.monotonic() - started)}, verdict: {verdict}")
     for note in bundle.facts["notes"]:
-        _say(f"note: {note}")
+        say(f"note: {note}")
     if (idle := bundle.facts["gpu_idle_frac"]) is not None:
-        _say(f"GPU workers computed nothing in {idle:.0%} of their time")
-    _say(f"tables and figures: {bundle.root}")
-    _say(f"on one page: python -m dataops_parsl report {bundle.id}")
+        say(f"GPU workers computed nothing in {idle:.0%} of their time")
+    say(f"tables and figures: {bundle.root}")
+    say(f"on one page: python -m dataops_parsl report {bundle.id}")
     _show_truth(bundle)
     if failures:
         raise partial_error(failures, bundle)
@@ -230,13 +215,20 @@ def _publish_and_seal(
     verdict = "partial" if failures else "accepted" if all(c.ok for c in checks) else "rejected"
     used = executors(bundle.events, attempts)
     made = made_by(plan)
+    if plan.workflow.kept:
+        keep_labels(bundle, plan)
+    else:
+        drop_kept(bundle)
     bundle.seal(
         verdict=verdict,
         notes=publish.notes(plan, tables) + others(made, worker_versions()),
         made_by=made,
+        noted=noted(plan),
         checks=[vars(c) for c in checks],
         failures=failures,
         parts=publish.digests(plan),
+        scratch_sizes=scratch_sizes(plan),
+        keeps_labels=bool(plan.workflow.kept),
         stages=stage_times(events.ended_tasks),
         executors=used,
         slurm_jobs=sorted({job for job in attempts["job_id"].unique().to_pylist() if job}),
@@ -251,7 +243,7 @@ def _publish_and_seal(
 def _show_truth(bundle: Bundle) -> None:
     path = bundle.root / TRUTH
     if path.exists():
-        _say(f"\nFound against the truth of this simulated dataset:\n{path.read_text()}")
+        say(f"\nFound against the truth of this simulated dataset:\n{path.read_text()}")
 
 
 def _describe(bundle: Bundle, setting: Setting, plan: Plan) -> None:
@@ -285,7 +277,7 @@ def _compute(
         logs = bundle.root / "log"
         kind = pool_class(setting.config)
         if setting.config.config.site.kind == "globus":
-            _say("Waiting for the endpoint's first worker, to ask what it sees; it may have to queue")
+            say("Waiting for the endpoint's first worker, to ask what it sees; it may have to queue")
         with kind(setting.config, _groups(plan), bundle.id, logs, bundle.lease, events.block) as pool:
             engine = setting.config.config.engine
             dispatcher = Dispatcher(
@@ -303,7 +295,3 @@ def _compute(
         for part, outcome in given_up.items()
     ]
     return publish.roots(plan) + gone
-
-
-def _say(text: str) -> None:
-    print(text, flush=True)

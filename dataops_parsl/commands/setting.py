@@ -3,18 +3,21 @@
 from __future__ import annotations
 
 import argparse
+import sys
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from dataops_parsl.commands.simulate import ensure_simulated
-from dataops_parsl.config import Loaded, find_project, load
+from dataops_parsl.config import Loaded, Roots, find_project, load
 from dataops_parsl.dataset.listing import find
 from dataops_parsl.dataset.manifest import Dataset
 from dataops_parsl.stages import discover
 
 SIMULATED = ("demo", "bench")
 """Datasets that are made of the scenes of their name."""
+
+LEGACY_REMEDY = "python -m dataops_parsl migrate brings what is there into paths.data_root"
 
 
 @dataclass(frozen=True)
@@ -85,6 +88,24 @@ def open_dataset(args: argparse.Namespace) -> tuple[Dataset, Setting]:
     name, paths = first.config.dataset.name, first.paths
     if name in SIMULATED:
         ensure_simulated(paths.data_root, name, name, "tiff-frames")
-    dataset = Dataset.open(find(name, paths.data_root, paths.legacy_root))
+    dataset = Dataset.open(find_dataset(name, paths))
     layer = dataset.description.model_dump(mode="json", include={"populations"}, exclude_unset=True)
     return dataset, load_setting(args, (dataset.root / "dataset.toml", layer.get("populations", {})))
+
+
+def find_dataset(name: str, paths: Roots) -> Path:
+    """The folder of a dataset; one that is only below the legacy root is read there, and it is said.
+
+    Raises
+    ------
+    DatasetError
+        There is none of that name.
+    """
+    root = find(name, paths.data_root, paths.legacy_root)
+    if root.parent == paths.legacy_root:
+        print(
+            f"note: {name} is read from {root.parent}, which is deprecated, and nothing is written there; "
+            f"{LEGACY_REMEDY}",
+            file=sys.stderr,
+        )
+    return root

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from dataops_parsl.dataset import ingest, writers
+from dataops_parsl.dataset.staging import remove_tree
 from dataops_parsl.errors import ConfigError
 from dataops_parsl.storage.atomic import place_errors, write_bytes
 from dataops_parsl.truth import kit
@@ -79,9 +80,13 @@ def ensure_simulated(data_root: Path, name: str, scenes: str | Path, format: str
         fcntl.flock(lock, fcntl.LOCK_EX)
         if not (place / "manifest.json").exists():
             print(f"Writing the dataset {name!r} into {place} (simulated, with known truth)", flush=True)
-            _write(data_root, name, culture, format)
+            for left in data_root.glob(
+                f".{name}.rendering-*"
+            ):  # of a command that was killed: the lock is ours
+                remove_tree(left)
             source = scene_files().get(str(scenes), Path(scenes))
             write_bytes(kit.truth_folder(data_root, name) / kit.SCENES, source.read_bytes())
+            _write(data_root, name, culture, format)
     return place
 
 

@@ -12,3 +12,8 @@ def columns(rows: Sequence[Sequence[str]]) -> str:
         "  ".join(str(cell).ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip()
         for row in rows
     )
+
+
+def say(text: str) -> None:
+    """Print at once, so that a log file shows what a run is at."""
+    print(text, flush=True)

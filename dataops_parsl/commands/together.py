@@ -27,7 +27,8 @@ def made_already(plan: Plan, output_root: Path, use: Use) -> Bundle | None:
     wait_for_same_result(
         use, plan, lambda user: print(f"Waiting for run {user.run}, which publishes the result", flush=True)
     )
-    sealed = find_sealed(output_root, plan.workflow.name, plan.recipe)
+    labels = bool(plan.workflow.kept)
+    sealed = find_sealed(output_root, plan.workflow.name, plan.recipe, labels=labels)
     if sealed is None or sealed.facts.get("parts") != publish.digests(plan):
         return None
     return sealed

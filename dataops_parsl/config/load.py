@@ -24,6 +24,8 @@ FLAGS: Mapping[str, Key] = {
     "--endpoint": ("site", "globus", "endpoint"),
 }
 USER = "configs/config.user.toml"
+LEGACY = "distributed/utse_cyto"
+"""Where an older tree has its archive, most often by a symlink."""
 
 
 def load(
@@ -230,9 +232,16 @@ def _roots(project: Path, paths: Paths, merge: Merge) -> Roots:
         return Path(os.path.abspath(project / os.path.expanduser(place)))
 
     roots = {name: absolute(getattr(paths, name)) for name in Paths.model_fields if getattr(paths, name)}
-    for outer, why in (("scratch_root", "purge would reach it"), ("data_root", "its folders are datasets")):
+    archive = project / LEGACY
+    if archive.is_dir() and not project.resolve().is_relative_to(archive.resolve()):
+        roots.setdefault("legacy_root", absolute(LEGACY))
+    for outer, why in (
+        ("scratch_root", "purge would reach it"),
+        ("data_root", "its folders are datasets"),
+        ("legacy_root", "nothing is written there"),
+    ):
         for inner in roots:
-            if inner == outer or (outer, inner) == ("data_root", "legacy_root"):
+            if outer not in roots or inner == outer or (outer, inner) == ("data_root", "legacy_root"):
                 continue
             if roots[inner].resolve().is_relative_to(roots[outer].resolve()):
                 key = max((("paths", inner), ("paths", outer)), key=lambda k: merge.values[k].rank)

@@ -78,7 +78,8 @@ class Paths(Table):
     """Run bundles: tables, figures, logs."""
 
     legacy_root: str = ""
-    """Older archive of datasets: one that is not under data_root is looked up here. Empty: nowhere."""
+    """Older archive of datasets, read and never written: one that is not under data_root is looked up here.
+    Deprecated. Empty: `distributed/utse_cyto`, where there is one."""
 
 
 class DatasetChoice(Table):

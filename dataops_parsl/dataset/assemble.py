@@ -31,6 +31,8 @@ class Film:
         Channel to the source of each frame; None where not acquired or excluded.
     empty : mapping
         Channel to the frames in which it was not acquired, but in which the files hold zeros.
+    sampled : sequence of int, optional
+        The sample frames of the film before it grew.
     """
 
     name: str
@@ -42,10 +44,13 @@ class Film:
     frames: Mapping[str, Sequence[Source | None]]
     empty: Mapping[str, Mapping[int, Source]]
     folder: str
+    sampled: Sequence[int] | None = None
 
     @property
     def sample_frames(self) -> list[int]:
-        """Up to 8 frames, evenly spread over those that have most channels."""
+        """Up to 8 frames, evenly spread over those that have most channels; those fixed before, if any."""
+        if self.sampled is not None:
+            return list(self.sampled)
         present = [
             sum(frames[t] is not None for frames in self.frames.values()) for t in range(self.n_frames)
         ]
@@ -57,10 +62,14 @@ class Film:
 
 @dataclass(frozen=True)
 class Assembled:
-    """All positions, what was renamed (new name by the files' own), and what the user should know."""
+    """All positions, what was renamed (new name by the files' own), and what the user should know.
+
+    `first_number` is that of frame 0 in the files.
+    """
 
     films: list[Film]
     renamed: dict[str, str]
+    first_number: int
     notes: list[str] = field(default_factory=list)
 
 
@@ -70,6 +79,7 @@ def assemble(
     exclude: Mapping[tuple[str, int], str],
     times: Times | None,
     where: str,
+    first_number: int | None = None,
 ) -> Assembled:
     """Match files and description.
 
@@ -81,6 +91,8 @@ def assemble(
         ``times.csv``, where there is one.
     where : str
         Names the source in errors.
+    first_number : int, optional
+        Of frame 0 in the files, where it is known: the dataset has frames already.
 
     Raises
     ------
@@ -88,13 +100,17 @@ def assemble(
         A channel is missing, frames are missing or unequal, sizes differ, a dtype cannot be right, a Z
         stack has no projection; every such fault is named, up to twenty.
     """
-    result = Assembled([], {})
+    renamed: dict[str, str] = {}
+    notes: list[str] = []
     problems: list[str] = []
-    names = _names(found, result.renamed, where)
-    taken = [_channels_of(position, said, result, problems) for position in found]
-    first = min((min(c.frames, default=0) for channels in taken for c in channels.values()), default=0)
-    if first > 1:
-        result.notes.append(f"file numbers start at {first}: taken as frame 0")
+    names = _names(found, renamed, where)
+    taken = [_channels_of(position, said, renamed, notes, problems) for position in found]
+    first = first_number
+    if first is None:
+        first = min((min(c.frames, default=0) for channels in taken for c in channels.values()), default=0)
+        if first > 1:
+            notes.append(f"file numbers start at {first}: taken as frame 0")
+    result = Assembled([], renamed, first, notes)
     for position, name, channels in zip(found, names, taken, strict=True):
         problems += _faults_of_kind(name, channels, said)
         if len(channels) == len(said.channels):
@@ -122,21 +138,30 @@ def _names(found: Sequence[FoundPosition], renamed: dict[str, str], where: str) 
     return names
 
 
+def names_in_files(said: DatasetDescription) -> dict[str, str]:
+    """The channels' names in the files, each with its own."""
+    return {channel.found_as or name: name for name, channel in said.channels.items()}
+
+
 def _channels_of(
-    position: FoundPosition, said: DatasetDescription, result: Assembled, problems: list[str]
+    position: FoundPosition,
+    said: DatasetDescription,
+    renamed: dict[str, str],
+    notes: list[str],
+    problems: list[str],
 ) -> dict[str, FoundChannel]:
-    wanted = {channel.found_as or name: name for name, channel in said.channels.items()}
+    wanted = names_in_files(said)
     channels: dict[str, FoundChannel] = {}
     for raw, channel in position.channels.items():
         name = wanted.get(raw) or wanted.get(safe_name(raw))
         if name is None:
             note = f"channel {raw!r} is in the files but not in dataset.toml: left out"
-            if note not in result.notes:
-                result.notes.append(note)
+            if note not in notes:
+                notes.append(note)
             continue
         channels[name] = channel
         if name != raw:
-            result.renamed[raw] = name
+            renamed[raw] = name
     for raw, name in wanted.items():
         if name not in channels:
             there = ", ".join(position.channels) or "none"

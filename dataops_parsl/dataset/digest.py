@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -34,8 +35,13 @@ def pixels_digest(array: NDArray[Any]) -> str:
     return total.hexdigest()
 
 
-def file_digest(path: str | Path) -> str:
-    """Sha256 of a file's bytes as 64 hexadecimal digits.
+def file_digest(path: str | Path, read: Callable[[int], None] | None = None) -> str:
+    """Sha256 of a file's bytes as 64 hexadecimal digits; other threads go on meanwhile.
+
+    Parameters
+    ----------
+    read : callable, optional
+        Called with the number of bytes of each block.
 
     Raises
     ------
@@ -46,4 +52,6 @@ def file_digest(path: str | Path) -> str:
     with open(path, "rb") as file:
         while block := file.read(_BLOCK):
             total.update(block)
+            if read is not None:
+                read(len(block))
     return total.hexdigest()

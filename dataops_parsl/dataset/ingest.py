@@ -3,15 +3,12 @@
 from __future__ import annotations
 
 import os
-import shutil
-import threading
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
-from typing import Any, TypeVar
+from typing import Any
 
-from dataops_parsl.dataset.assemble import Film, assemble, pixel_fault
+from dataops_parsl.dataset.assemble import assemble
 from dataops_parsl.dataset.description import (
     FILE_NAME,
     DatasetDescription,
@@ -19,21 +16,24 @@ from dataops_parsl.dataset.description import (
     load_description,
     parse_description,
 )
-from dataops_parsl.dataset.digest import file_digest, pixels_digest
 from dataops_parsl.dataset.manifest import Dataset
 from dataops_parsl.dataset.names import check_name
 from dataops_parsl.dataset.plate import read_plate, read_times
 from dataops_parsl.dataset.proposal import Proposal, SourceFiles, propose, propose_for, source_files
-from dataops_parsl.dataset.readers import Hints, Reader, Source, detect
-from dataops_parsl.dataset.record import FILES, FOLDER, MANIFEST, write_manifest
-from dataops_parsl.dataset.staging import copy_file, incoming, make_read_only, refuse_existing, write_synced
-from dataops_parsl.errors import DatasetError, PlaceError
+from dataops_parsl.dataset.readers import Hints, detect
+from dataops_parsl.dataset.record import APPENDED_FORMAT, MANIFEST, read_json, write_manifest
+from dataops_parsl.dataset.staging import (
+    close_folders,
+    copy_file,
+    incoming,
+    make_read_only,
+    refuse_existing,
+    write_synced,
+)
+from dataops_parsl.dataset.taking import Steps, check_all, checks, files_to_take, look_at, refuse_full
+from dataops_parsl.errors import DatasetError
 
 __all__ = ["Proposal", "add", "propose"]
-
-_MAX_FAULTS = 20
-_Item = TypeVar("_Item")
-_Result = TypeVar("_Result")
 
 
 @dataclass(frozen=True)
@@ -41,17 +41,6 @@ class _Description:
     text: str
     said: DatasetDescription
     folder: Path
-
-
-@dataclass(frozen=True)
-class _Check:
-    """One frame to decode; `empty` when it must hold nothing."""
-
-    film: Film
-    channel: str
-    frame: int
-    source: Source
-    empty: bool
 
 
 def add(
@@ -100,6 +89,7 @@ def add(
     listed = source_files(source)
     if Path(os.path.abspath(data_root)).is_relative_to(listed.root):
         raise DatasetError(f"{data_root} lies inside {listed.root}", "take in the folder of one film")
+    _refuse_appended(listed.root, data_root)
     given = _description(description, listed, z_projection)
     declared = tuple(channel.found_as or name for name, channel in given.said.channels.items())
     hints = Hints(given.said.pattern, given.said.axes, declared)
@@ -109,43 +99,28 @@ def add(
     whole = assemble(found, given.said, exclude or {}, times, str(listed.root))
     if given.said.plate:
         read_plate(given.folder / given.said.plate, {film.name for film in whole.films})
-    taken = _files_to_take(listed, whole.films)
-    steps = _Steps(progress, len(taken) + sum(1 for _ in _checks(whole.films)), workers)
+    taken = files_to_take(listed, whole.films)
+    frames = checks(whole.films)
+    steps = Steps(progress, len(taken) + len(frames), workers)
     with incoming(data_root, name) as staged:
         if not link:
-            _refuse_full(staged, listed, taken)
+            refuse_full(staged, [listed.root / file for file in taken])
         files = _take_files(listed.root, staged, taken, link, steps)
         at = listed.root if link else staged
-        digests = _check_all(at, reader, whole.films, given.said, steps)
+        digests = check_all(at, reader, frames, given.said, steps)
         at_link = listed.root if link else None
         write_manifest(staged, name, reader.NAME, whole, given.said, digests, files, at_link, listed.root)
         _write(staged, given, {} if link else files)
     return Dataset.open(data_root / name)
 
 
-class _Steps:
-    """Runs a function over items in threads, in order, a bounded window at a time, and counts."""
-
-    def __init__(self, progress: Callable[[int, int], None] | None, total: int, workers: int | None) -> None:
-        self._progress = progress or (lambda done, total: None)
-        self._total = total
-        self._done = 0
-        self._workers = workers or min(8, os.cpu_count() or 1)
-
-    def map(self, work: Callable[[_Item], _Result], items: Sequence[_Item]) -> Iterator[_Result]:
-        stop = threading.Event()
-
-        def unless_stopped(item: _Item) -> _Result | None:
-            return None if stop.is_set() else work(item)
-
-        with ThreadPoolExecutor(self._workers) as pool:
-            try:
-                for result in pool.map(unless_stopped, items):
-                    self._done += 1
-                    self._progress(self._done, self._total)
-                    yield result  # type: ignore[misc]  # None only after the caller has gone
-            finally:
-                stop.set()
+def _refuse_appended(root: Path, data_root: Path) -> None:
+    """A dataset to which frames were appended lies in several folders, of which a reader would see one."""
+    if (root / MANIFEST).is_file() and read_json(root / MANIFEST).get("format") == APPENDED_FORMAT:
+        raise DatasetError(
+            f"{root} is a dataset itself, to which frames were appended",
+            f"copy it: cp -a {root} {data_root}/",
+        )
 
 
 def _description(path: Path | None, listed: SourceFiles, z_projection: Projection | None) -> _Description:
@@ -180,88 +155,13 @@ def _description(path: Path | None, listed: SourceFiles, z_projection: Projectio
     return _Description(text, said, folder)
 
 
-def _files_to_take(listed: SourceFiles, films: Sequence[Film]) -> list[str]:
-    folders = tuple(f"{film.folder}/" for film in films if film.folder)
-    used = {source.file for film in films for frames in film.frames.values() for source in frames if source}
-    taken = [file for file in listed.files if file in used or (folders and file.startswith(folders))]
-    for file in taken:
-        if file in (MANIFEST, FILES) or file.startswith(f"{FOLDER}/"):
-            raise DatasetError(f"{listed.root / file} has the name of a file of the program", "rename it")
-    return taken
-
-
-def _refuse_full(staged: Path, listed: SourceFiles, taken: Sequence[str]) -> None:
-    need = sum((listed.root / file).stat().st_size for file in taken)
-    free = shutil.disk_usage(staged).free
-    if need > free:
-        raise PlaceError(
-            f"{staged.parent} has {free / 1e9:.2f} GB free, and {need / 1e9:.2f} GB are to be copied",
-            "free space, or leave the files where they are: --link",
-        )
-
-
 def _take_files(
-    root: Path, staged: Path, taken: Sequence[str], link: bool, steps: _Steps
+    root: Path, staged: Path, taken: Sequence[str], link: bool, steps: Steps
 ) -> dict[str, dict[str, Any]]:
     def take(file: str) -> dict[str, Any]:
-        if not link:
-            return copy_file(root / file, staged / file)
-        try:
-            return {"size": (root / file).stat().st_size, "sha256": file_digest(root / file)}
-        except OSError as error:
-            raise DatasetError(f"{root / file} cannot be read: {error}", "mend its rights") from error
+        return look_at(root / file) if link else copy_file(root / file, staged / file)
 
     return dict(zip(taken, steps.map(take, taken), strict=True))
-
-
-def _checks(films: Sequence[Film]) -> Iterator[_Check]:
-    for film in films:
-        for channel, frames in film.frames.items():
-            for frame, source in enumerate(frames):
-                if source is not None:
-                    yield _Check(film, channel, frame, source, empty=False)
-        for channel, empty in film.empty.items():
-            for frame, source in empty.items():
-                yield _Check(film, channel, frame, source, empty=True)
-
-
-def _check_all(
-    at: Path, reader: Reader, films: Sequence[Film], said: DatasetDescription, steps: _Steps
-) -> dict[tuple[str, str, int], str]:
-    """Decode every frame, and return its digest by (position, channel, frame)."""
-
-    def check(item: _Check) -> tuple[str, str]:
-        labels = bool(said.channels[item.channel].labels)
-        try:
-            pixels = reader.read(at, item.source, said.z_projection)
-            lost = [] if labels or item.empty else reader.lost_chunks(at, item.source)
-        except DatasetError as error:
-            return "", error.message.replace(f"{at}{os.sep}", "")
-        if item.empty:
-            return "", "holds pixels, but dataset.toml says it was not acquired" if pixels.any() else ""
-        if lost:
-            return "", f"the chunk {lost[0]} is not there, and would be read as zeros"
-        return pixels_digest(pixels), pixel_fault(pixels, item.film, item.channel, labels)
-
-    digests: dict[tuple[str, str, int], str] = {}
-    faults: list[str] = []
-    items = list(_checks(films))
-    for item, (digest, fault) in zip(items, steps.map(check, items), strict=False):
-        if fault:
-            where = (
-                f"position {item.film.name}, channel {item.channel}, frame {item.frame} ({item.source.file})"
-            )
-            faults.append(f"  - {where}: {fault}")
-            if len(faults) == _MAX_FAULTS:
-                break
-        elif not item.empty:
-            digests[item.film.name, item.channel, item.frame] = digest
-    if faults:
-        raise DatasetError(
-            "nothing was taken in, since these frames cannot be right:\n" + "\n".join(faults),
-            "mend the files, or leave the frames out: --exclude position:frame",
-        )
-    return digests
 
 
 def _write(staged: Path, given: _Description, files: Mapping[str, Mapping[str, Any]]) -> None:
@@ -272,3 +172,4 @@ def _write(staged: Path, given: _Description, files: Mapping[str, Mapping[str, A
     write_synced(staged / FILE_NAME, given.text)
     for file in files:
         make_read_only(staged / file)
+    close_folders(staged)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from dataops_parsl.dataset.manifest import Dataset
@@ -26,6 +26,8 @@ class DatasetRow:
         Its first 12 digits.
     linked : bool
         The data files lie outside.
+    legacy : bool
+        It is only below the legacy root.
     problem : str
         Why it cannot be opened, or nothing.
     """
@@ -38,6 +40,7 @@ class DatasetRow:
     size_bytes: int | None = None
     fingerprint: str | None = None
     linked: bool = False
+    legacy: bool = False
     problem: str = ""
 
 
@@ -47,7 +50,7 @@ def list_datasets(data_root: Path, legacy_root: Path | None = None) -> list[Data
     for root in _roots(data_root, legacy_root):
         for folder in sorted(root.iterdir()) if root.is_dir() else []:
             if folder.name not in rows and folder.is_dir() and SAFE.fullmatch(folder.name):
-                rows[folder.name] = _row(folder)
+                rows[folder.name] = replace(_row(folder), legacy=root == legacy_root)
     return list(rows.values())
 
 

@@ -8,11 +8,18 @@
       manifest/<position>.json       frames, time stamps and checksums of one position
       manifest_files.json            size and sha256 of every data file
       …                              the data files as they lay in the source (none when linked)
+      appended-1/                    what `dataset add --append` took in: data files, and under manifest/ and
+                                     manifest_files.json the records that count from then on
+
+``manifest.json`` names the records and the list of files that count; it is replaced last, by one rename.
+What it alone named before is then removed, and a reader that comes too late looks at that of now:
+a frame that was taken in stays the same whatever is appended.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -25,7 +32,7 @@ from dataops_parsl.dataset.description import FILE_NAME, DatasetDescription, loa
 from dataops_parsl.dataset.digest import pixels_digest
 from dataops_parsl.dataset.plate import PlateRow, read_plate
 from dataops_parsl.dataset.readers import READERS, Source
-from dataops_parsl.dataset.record import FILES, FOLDER, FORMAT, MANIFEST, read_json
+from dataops_parsl.dataset.record import APPENDED_FORMAT, FORMAT, MANIFEST, read_json, record_of
 from dataops_parsl.errors import DatasetError, nearest
 
 
@@ -53,10 +60,16 @@ class Position:
     root: Path
     data: Path
     reader: str
+    record: str
 
     @cached_property
     def _record(self) -> dict[str, Any]:
-        return read_json(self.root / FOLDER / f"{self.id}.json")
+        def of_now(manifest: Mapping[str, Any]) -> str:
+            return next(
+                (record_of(row) for row in manifest["positions"] if row["id"] == self.id), self.record
+            )
+
+        return _read_own(self.root, self.record, of_now)
 
     @property
     def channels(self) -> tuple[str, ...]:
@@ -66,7 +79,7 @@ class Position:
     @property
     def times(self) -> tuple[float, ...]:
         """Time stamp of each frame, s."""
-        return tuple(self._record["time_s"])
+        return tuple(self._record["time_s"][: self.n_frames])
 
     @property
     def sample_frames(self) -> tuple[int, ...]:
@@ -91,8 +104,13 @@ class Position:
 
     def file(self, channel: str, frame: int) -> str | None:
         """The file or folder that holds a frame, below the data folder; None where there is no frame."""
+        source = self.source(channel, frame)
+        return None if source is None else source.file
+
+    def source(self, channel: str, frame: int) -> Source | None:
+        """Where a frame's pixels lie; None where there is no frame."""
         entry = self._entry(channel, frame)
-        return None if entry is None else str(entry["file"])
+        return None if entry is None else Source(entry["file"], tuple(entry.get("index", ())))
 
     def read(self, channel: str, frame: int) -> NDArray[Any] | None:
         """The acquired pixels of a frame.
@@ -107,21 +125,35 @@ class Position:
         DatasetError
             The channel or frame is not there, or its pixels are gone or not those that were taken in.
         """
-        entry = self._entry(channel, frame)
-        if entry is None:
+        source, digest = self.source(channel, frame), self.raw_digest(channel, frame)
+        if source is None:
             return None
-        source = Source(entry["file"], tuple(entry.get("index", ())))
-        where = f"position {self.id}, channel {channel}, frame {frame} ({self.data / source.file})"
+        try:
+            return self._checked(source, digest, f"position {self.id}, channel {channel}, frame {frame}")
+        except DatasetError:
+            if (now := self._grown()) is None:
+                raise
+            return now.read(channel, frame)
+
+    def _checked(self, source: Source, digest: str | None, what: str) -> NDArray[Any]:
+        where = f"{what} ({self.data / source.file})"
         try:
             pixels = READERS[self.reader].read(self.data, source, self.z_projection)
         except DatasetError as error:
             raise DatasetError(f"{where} cannot be read: {error.message}", error.remedy) from error
-        if pixels_digest(pixels) != entry["sha"]:
+        if pixels_digest(pixels) != digest:
             raise DatasetError(
                 f"{where} was changed since it was taken in: its checksum is another one",
                 "put the file back as it was ('dataset verify' lists all that changed), or add the data anew",
             )
         return pixels
+
+    def _grown(self) -> Position | None:
+        """This position as it is now, where its film has grown since it was opened."""
+        with suppress(DatasetError):
+            now = Dataset.open(self.root).positions.get(self.id)
+            return now if now is not None and now.record != self.record else None
+        return None
 
     def _entry(self, channel: str, frame: int) -> dict[str, Any] | None:
         frames = self._frames(channel)
@@ -197,9 +229,10 @@ class Dataset:
                 f"'dataset add {root} --name NAME' copies it in, with --link it stays where it is",
             )
         record = read_json(root / MANIFEST)
-        if record.get("format") != FORMAT:
+        if record.get("format") not in (FORMAT, APPENDED_FORMAT):
             raise DatasetError(
-                f"{root / MANIFEST} is of format {record.get('format')}, this version reads {FORMAT}",
+                f"{root / MANIFEST} is of format {record.get('format')}, this version reads "
+                f"{FORMAT} and {APPENDED_FORMAT}",
                 "use the version of the program that wrote it, or a newer one",
             )
         description = load_description(root / FILE_NAME)
@@ -241,6 +274,11 @@ class Dataset:
         return self.link or self.root
 
     @property
+    def n_appended(self) -> int:
+        """How many times frames were appended."""
+        return len(self.record.get("appended", ()))
+
+    @property
     def notes(self) -> tuple[str, ...]:
         """What was noticed when it was taken in."""
         return tuple(self.record["notes"])
@@ -248,7 +286,10 @@ class Dataset:
     @cached_property
     def files(self) -> dict[str, dict[str, Any]]:
         """Size and sha256 of every data file, by its path below :attr:`data`."""
-        found: dict[str, dict[str, Any]] = read_json(self.root / FILES)["files"]
+        own: str = self.record["files"]["path"]
+        found: dict[str, dict[str, Any]] = _read_own(self.root, own, lambda now: now["files"]["path"])[
+            "files"
+        ]
         return found
 
     def _agree(self) -> None:
@@ -278,11 +319,23 @@ def _positions(
             id=name,
             n_frames=row["n_frames"],
             shape_px=(row["shape_px"][0], row["shape_px"][1]),
-            plate=plate.get(name, PlateRow()),
+            plate=plate.get(name) or PlateRow(**row.get("plate", {})),
             z_projection=record["z_projection"],
             root=root,
             data=data,
             reader=record["reader"],
+            record=record_of(row),
         )
         for name, row in rows.items()
     }
+
+
+def _read_own(root: Path, file: str, of_now: Callable[[Mapping[str, Any]], str]) -> dict[str, Any]:
+    """Read a record that the manifest named when it was read, or the one in its place since."""
+    try:
+        return read_json(root / file)
+    except DatasetError:
+        now = of_now(read_json(root / MANIFEST))
+        if now == file:
+            raise
+        return _read_own(root, now, of_now)

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Mapping
+import re
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from datetime import UTC, datetime
 from pathlib import Path
@@ -22,6 +23,10 @@ MANIFEST = "manifest.json"
 FILES = "manifest_files.json"
 FOLDER = "manifest"
 FORMAT = 1
+APPENDED_FORMAT = 2
+"""Of a dataset to which frames were appended: its parts lie in several folders."""
+APPENDED = "appended-"
+"""What is appended lies whole in a folder of this name and a number, records and data alike."""
 
 # of a frame: (position, channel, frame)
 Digests = Mapping[tuple[str, str, int], str]
@@ -49,6 +54,20 @@ def fingerprint(
         },
     }
     return hashlib.sha256(json.dumps(said, sort_keys=True, separators=(",", ":")).encode()).hexdigest()
+
+
+def is_own(file: str) -> bool:
+    """Whether a file's path is one that the program gives to its own."""
+    return (
+        file in (MANIFEST, FILES)
+        or file.startswith(f"{FOLDER}/")
+        or re.match(rf"{APPENDED}\d+/", file) is not None
+    )
+
+
+def record_of(row: Mapping[str, Any]) -> str:
+    """The path of a position's own record."""
+    return str(row.get("record", f"{FOLDER}/{row['id']}.json"))
 
 
 def read_json(path: Path) -> dict[str, Any]:
@@ -90,19 +109,8 @@ def write_manifest(
     link : Path or None
         Where the data files stay, when they were not copied.
     """
-    records = {film.name: _record(film, digests) for film in whole.films}
-    rows = []
-    for film in whole.films:
-        path = staged / FOLDER / f"{film.name}.json"
-        write_synced(path, json.dumps(records[film.name], separators=(",", ":")))
-        rows.append(
-            {
-                "id": film.name,
-                "n_frames": film.n_frames,
-                "shape_px": film.shape_px,
-                "sha256": file_digest(path),
-            }
-        )
+    rows, records = write_records(staged, whole.films, digests)
+    own = [record_of(row) for row in rows]
     write_synced(staged / FILES, json.dumps({"files": files}, separators=(",", ":")))
     channels = tuple(said.channels)
     manifest = {
@@ -119,14 +127,43 @@ def write_manifest(
                   "sha256": file_digest(staged / FILES)},
         "link": str(link) if link else None,
         "source": str(source),
+        "first_number": whole.first_number,
         "renamed": whole.renamed,
         "notes": whole.notes,
         "created": datetime.now(UTC).isoformat(timespec="seconds"),
         "tool_version": __version__,
     }  # fmt: skip
     write_synced(staged / MANIFEST, json.dumps(manifest, indent=1))
-    for file in (MANIFEST, FILES, *(f"{FOLDER}/{film.name}.json" for film in whole.films)):
+    for file in (MANIFEST, FILES, *own):
         make_read_only(staged / file)
+
+
+def write_records(
+    folder: Path, films: Sequence[Film], digests: Digests
+) -> tuple[list[dict[str, Any]], dict[str, dict[str, Any]]]:
+    """Write the records of positions.
+
+    Returns
+    -------
+    rows : list
+        What the manifest says of each.
+    records : dict
+        By position.
+    """
+    rows, records = [], {}
+    for film in films:
+        records[film.name] = _record(film, digests)
+        path = folder / FOLDER / f"{film.name}.json"
+        write_synced(path, json.dumps(records[film.name], separators=(",", ":")))
+        rows.append(
+            {
+                "id": film.name,
+                "n_frames": film.n_frames,
+                "shape_px": film.shape_px,
+                "sha256": file_digest(path),
+            }
+        )
+    return rows, records
 
 
 def _record(film: Film, digests: Digests) -> dict[str, Any]:

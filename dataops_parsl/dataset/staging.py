@@ -1,22 +1,23 @@
-"""Taking files in so that a dataset is there whole or not at all."""
+"""Taking files in so that a dataset is there whole or not at all, and read-only from then on."""
 
 from __future__ import annotations
 
 import hashlib
 import os
 import shutil
-import socket
 import stat
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
 from dataops_parsl.errors import DatasetError, PlaceError
 from dataops_parsl.storage.atomic import sync_folder
+from dataops_parsl.storage.claims import Lease, is_live
 
 _OWNER = ".owner"
 _BLOCK = 1 << 20
+_ANY_WRITE = stat.S_IWUSR | stat.S_IWGRP | stat.S_IWOTH
 
 
 def walk(root: Path) -> list[str]:
@@ -45,52 +46,59 @@ def incoming(data_root: Path, name: str) -> Iterator[Path]:
     DatasetError
         There is a dataset of this name.
     """
-    final = data_root / name
-    staged = data_root / f".{name}.incoming-{os.getpid()}"
-    try:
-        data_root.mkdir(parents=True, exist_ok=True)
-        refuse_existing(final)
-        _remove_dead(data_root, name)
-        staged.mkdir()
-        (staged / _OWNER).write_text(socket.gethostname())
-    except OSError as error:
-        raise PlaceError(
-            f"{data_root} cannot be written to: {error}",
-            "give another folder in paths.data_root, or ask for rights",
-        ) from error
-    try:
+    refuse_existing(data_root / name)
+    with staging(data_root, name) as staged:
         yield staged
-        (staged / _OWNER).unlink()
-        for folder, _, _ in os.walk(staged):
-            sync_folder(Path(folder))
-        refuse_existing(final)
-        staged.rename(final)
-        sync_folder(data_root)
+    try:
+        settle(staged, data_root / name)
     except BaseException:
-        shutil.rmtree(staged, ignore_errors=True)
+        _remove_quietly(staged)
         raise
 
 
-def refuse_existing(final: Path) -> None:
-    """Raise DatasetError when something has this name already."""
-    if os.path.lexists(final):
-        raise DatasetError(
-            f"there is a dataset {final.name!r} already, at {final}",
-            "choose another name; a dataset is never overwritten (remove its folder to be rid of it)",
-        )
+@contextmanager
+def staging(parent: Path, name: str) -> Iterator[Path]:
+    """A hidden folder that says whose it is during the block; after it the caller renames or removes it.
+
+    What killed processes left for this name is removed first. It is removed when the block fails.
+
+    Raises
+    ------
+    PlaceError
+        `parent` cannot be written to.
+    """
+    staged = parent / f".{name}.incoming-{os.getpid()}"
+    with written(parent):
+        parent.mkdir(parents=True, exist_ok=True)
+        for left in staged_for(parent, name):
+            if not is_alive(left):
+                remove_tree(left)
+        staged.mkdir()
+    lease = Lease(staged / _OWNER)
+    try:
+        with written(parent):
+            lease.take()
+        with lease:
+            yield staged
+    except BaseException:
+        _remove_quietly(staged)
+        raise
 
 
-def _remove_dead(data_root: Path, name: str) -> None:
-    """Remove what killed processes of this host left behind."""
-    for left in data_root.glob(f".{name}.incoming-*"):
-        pid = left.name.rpartition("-")[2]
-        owner = left / _OWNER
-        host = owner.read_text() if owner.is_file() else socket.gethostname()
-        if pid.isdigit() and host == socket.gethostname() and not _is_alive(int(pid)):
-            shutil.rmtree(left)
+def staged_for(parent: Path, name: str) -> list[Path]:
+    """Folders in which something is made, or was, to get this name."""
+    return sorted(parent.glob(f".{name}.incoming-*"))
 
 
-def _is_alive(pid: int) -> bool:
+def is_alive(staged: Path) -> bool:
+    """Whether the process lives that makes what is staged: by its lease, before that by its id."""
+    if (staged / _OWNER).is_file():
+        return is_live(staged / _OWNER)
+    pid = staged.name.rpartition("-")[2]
+    return not pid.isdigit() or _runs(int(pid))
+
+
+def _runs(pid: int) -> bool:
     try:
         os.kill(pid, 0)
     except ProcessLookupError:
@@ -101,6 +109,87 @@ def _is_alive(pid: int) -> bool:
         return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
     except OSError:
         return True
+
+
+def settle(staged: Path, final: Path) -> None:
+    """Wait until what is staged is on disk, and give it its name.
+
+    Raises
+    ------
+    DatasetError
+        The name is taken.
+    PlaceError
+        The disk says no.
+    """
+    with written(final):
+        for folder, _, _ in os.walk(staged):
+            sync_folder(Path(folder))
+        refuse_existing(final)
+        staged.rename(final)
+        sync_folder(final.parent)
+
+
+def refuse_existing(final: Path) -> None:
+    """Raise DatasetError when something has this name already."""
+    if os.path.lexists(final):
+        raise DatasetError(
+            f"there is a dataset {final.name!r} already, at {final}",
+            "choose another name; a dataset is never overwritten (for frames acquired since: --append; to be "
+            f"rid of it: chmod -R u+w {final}, then remove it)",
+        )
+
+
+def remove_tree(root: Path) -> None:
+    """Remove a folder of the program's own, read-only or not; links in it are removed, not followed."""
+    for folder, _, _ in os.walk(root):
+        _allow_writing(Path(folder))
+    shutil.rmtree(root)
+
+
+def remove_file(path: Path, root: Path) -> None:
+    """Remove a file of a snapshot at `root`, and the folders that become empty by it."""
+    folder = path.parent
+    with written(path):
+        while not folder.is_dir():  # removed before
+            folder = folder.parent
+        if path.exists():
+            if folder != root:
+                _allow_writing(folder)
+            path.unlink()
+        while folder != root and not any(folder.iterdir()):
+            above = folder.parent
+            if above != root:
+                _allow_writing(above)
+            folder.rmdir()
+            folder = above
+        if folder != root:
+            make_read_only(folder)
+
+
+def _allow_writing(folder: Path) -> None:
+    mode = folder.stat().st_mode
+    if mode & stat.S_IRWXU != stat.S_IRWXU:
+        folder.chmod(mode | stat.S_IRWXU)
+
+
+def _remove_quietly(staged: Path) -> None:
+    """After a failure, whose own message matters more."""
+    with suppress(OSError):
+        remove_tree(staged)
+
+
+@contextmanager
+def written(path: Path) -> Iterator[None]:
+    try:
+        yield
+    except PlaceError as error:
+        raise PlaceError(error.message, "free space there, then give the same command again") from error
+    except OSError as error:
+        raise PlaceError(
+            f"{path} cannot be written to: {error}",
+            "free space there or ask for rights, or give another folder in paths.data_root; "
+            "then give the same command again",
+        ) from error
 
 
 def copy_file(source: Path, target: Path) -> dict[str, Any]:
@@ -115,7 +204,8 @@ def copy_file(source: Path, target: Path) -> dict[str, Any]:
     """
     total = hashlib.sha256()
     size = 0
-    target.parent.mkdir(parents=True, exist_ok=True)
+    with written(target):
+        target.parent.mkdir(parents=True, exist_ok=True)
     try:
         file = open(source, "rb")  # noqa: SIM115  (its errors must be told from the target's)
     except OSError as error:
@@ -139,14 +229,38 @@ def copy_file(source: Path, target: Path) -> dict[str, Any]:
 
 
 def write_synced(path: Path, text: str) -> None:
-    """Write a text file and wait until it is on disk."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with open(path, "w", encoding="utf-8") as file:
-        file.write(text)
-        file.flush()
-        os.fsync(file.fileno())
+    """Write a text file and wait until it is on disk.
+
+    Raises
+    ------
+    PlaceError
+        It cannot be written, as when the disk is full.
+    """
+    with written(path):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with open(path, "w", encoding="utf-8") as file:
+            file.write(text)
+            file.flush()
+            os.fsync(file.fileno())
 
 
 def make_read_only(path: Path) -> None:
-    """Take every write permission from a file."""
-    path.chmod(path.stat().st_mode & ~(stat.S_IWUSR | stat.S_IWGRP | stat.S_IWOTH))
+    """Take every write permission from a file or folder."""
+    mode = path.stat().st_mode
+    if mode & _ANY_WRITE:
+        path.chmod(mode & ~_ANY_WRITE)
+
+
+def close_folders(root: Path) -> None:
+    """Take every write permission from the folders below `root`, so that nothing is deleted or added there.
+
+    `root` itself stays writable: editors replace ``dataset.toml`` by renaming a file beside it.
+    """
+    for folder, _, _ in os.walk(root, topdown=False):
+        if Path(folder) != root:
+            make_read_only(Path(folder))
+
+
+def is_writable(path: Path) -> bool:
+    """Whether anybody may write to a file or folder, root aside."""
+    return bool(path.stat().st_mode & _ANY_WRITE)

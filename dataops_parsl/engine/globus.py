@@ -8,6 +8,7 @@ every start of Python a third of a second.
 from __future__ import annotations
 
 import importlib.util
+import json
 import secrets
 import time
 import tomllib
@@ -20,7 +21,7 @@ from parsl.executors import GlobusComputeExecutor
 from dataops_parsl.config import Loaded
 from dataops_parsl.engine.executors import WORKER_ENVIRONMENT, Pool
 from dataops_parsl.engine.finding import Finding
-from dataops_parsl.engine.groups import GPU, Group
+from dataops_parsl.engine.groups import Group
 from dataops_parsl.errors import DataopsError, PlaceError
 from dataops_parsl.provenance import worker_versions
 from dataops_parsl.storage.atomic import write_bytes
@@ -72,7 +73,7 @@ def findings(config: Loaded, groups: Sequence[Group]) -> list[Finding]:
 def endpoint_of(config: Loaded, group: Group) -> str:
     """UUID of the endpoint that a group stands for."""
     said = config.config.site.globus
-    return said.gpu_endpoint if group.label.endswith(GPU) and said.gpu_endpoint else said.endpoint
+    return said.gpu_endpoint if group.computes_on_gpu and said.gpu_endpoint else said.endpoint
 
 
 def _client() -> Any:
@@ -108,9 +109,13 @@ def endpoint_options(words: Sequence[str]) -> dict[str, Any]:
     for word in words:
         name, _, text = word.partition("=")
         try:
-            out[name] = tomllib.loads(f"value = {text}")["value"]
-        except tomllib.TOMLDecodeError:
-            out[name] = text
+            value = tomllib.loads(f"value = {text}")["value"]
+            json.dumps(
+                value, allow_nan=False
+            )  # as it will cross: a walltime reads as a time of day, which cannot
+        except (tomllib.TOMLDecodeError, TypeError, ValueError):
+            value = text
+        out[name] = value
     return out
 
 

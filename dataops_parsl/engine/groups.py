@@ -15,9 +15,6 @@ from dataops_parsl.config.models import Resources, Site
 from dataops_parsl.errors import ConfigError
 from dataops_parsl.stage import Stage
 
-GPU = "_gpu"
-"""Ends the name of the executor that is a second endpoint, for stages on a GPU."""
-
 
 @dataclass(frozen=True)
 class Group:
@@ -119,7 +116,7 @@ def groups(config: Loaded, stages: Iterable[Stage]) -> list[Group]:
 def _endpoints(site: Site, workers: int, kinds: Sequence[tuple[str, bool]]) -> list[Group]:
     """One executor an endpoint: how its blocks are asked for, the endpoint itself knows."""
     one = site.globus.gpu_endpoint in ("", site.globus.endpoint)
-    serves = {"": kinds} if one else {"": [k for k in kinds if not k[1]], GPU: [k for k in kinds if k[1]]}
+    serves = {"": kinds} if one else {"": [k for k in kinds if not k[1]], "_gpu": [k for k in kinds if k[1]]}
     return [
         Group(f"{site.name}{suffix}", workers, workers, serves=tuple(some))
         for suffix, some in serves.items()

@@ -3,10 +3,7 @@
 from __future__ import annotations
 
 import os
-import shutil
-import tempfile
 from collections.abc import Sequence
-from pathlib import Path
 
 import psutil
 
@@ -14,11 +11,9 @@ from dataops_parsl.config import Loaded
 from dataops_parsl.engine import fitness, globus
 from dataops_parsl.engine.finding import Finding, require
 from dataops_parsl.engine.groups import Group
+from dataops_parsl.engine.places import GB, roots
 
 __all__ = ["Finding", "findings", "require", "roots", "site"]
-
-GB = 1e9
-LITTLE_GB = 5.0
 
 
 def findings(config: Loaded, groups: Sequence[Group]) -> list[Finding]:
@@ -37,67 +32,6 @@ def site(config: Loaded, groups: Sequence[Group]) -> list[Finding]:
     if config.config.site.kind == "globus":
         return globus.findings(config, groups)
     return _machine(config) if config.config.site.kind == "local" else fitness.cluster(config, groups)
-
-
-def roots(config: Loaded) -> list[Finding]:
-    """Whether the folders of storage can be used; nothing is made, and nothing left in them."""
-    paths = config.paths
-    found = [
-        _readable("data_root", paths.data_root),
-        _writable("scratch_root", paths.scratch_root),
-        _writable("output_root", paths.output_root),
-    ]
-    if config.config.site.kind != "local":
-        found.append(
-            Finding(
-                "shared folders",
-                True,
-                "the workers must see these three and their environment under the same paths, which cannot "
-                "be told from here: the first worker will",
-            )
-        )
-    return found
-
-
-def _readable(key: str, folder: Path) -> Finding:
-    if not folder.is_dir():
-        return Finding(key, True, f"{folder} is not there yet; the first dataset makes it")
-    if os.access(folder, os.R_OK | os.X_OK):
-        return Finding(key, True, f"{folder} is readable")
-    return Finding(
-        key,
-        False,
-        f"{folder} cannot be read",
-        f"ask its owner for access, or set paths.{key} to another folder",
-    )
-
-
-def _writable(key: str, folder: Path) -> Finding:
-    """Try it in the folder, or where it would be made."""
-    try:
-        place = next(p for p in (folder, *folder.parents) if p.exists())
-        # Has no name on Linux, so that it is gone whatever happens.
-        with tempfile.TemporaryFile(dir=place) as probe:
-            probe.write(b"x" * 4096)
-            probe.flush()
-            os.fsync(probe.fileno())
-        free_gb = shutil.disk_usage(place).free / GB
-    except OSError as error:
-        return Finding(
-            key,
-            False,
-            f"{folder} cannot be written: {error.strerror}",
-            f"free some space there or make it writable, or set paths.{key} to another folder",
-        )
-    there = "" if place == folder else " (made by the first run)"
-    found = f"{folder} is writable{there}, {_size(free_gb)} free"
-    if free_gb < LITTLE_GB:
-        return Finding(key, True, found, f"that is little: set paths.{key} to a larger disk")
-    return Finding(key, True, found)
-
-
-def _size(gb: float) -> str:
-    return f"{gb / 1000:.1f} TB" if gb >= 1000 else f"{gb:.0f} GB" if gb >= 10 else f"{gb:.1f} GB"
 
 
 def _machine(config: Loaded) -> list[Finding]:

@@ -3,9 +3,14 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from statistics import median
 from typing import Any
+
+import pyarrow as pa
+import pyarrow.compute as pc
 
 from dataops_parsl.report.html import Html, join, table, tag
 from dataops_parsl.report.view import GOOD, RunView
@@ -26,6 +31,105 @@ _HEAD = (
 )
 
 
+@dataclass(frozen=True)
+class StageCost:
+    """What the attempts of a stage cost, lost ones too.
+
+    Attributes
+    ----------
+    tasks, again : int
+        Tasks; attempts after which something had to be done again.
+    wall_s, cpu_s : float
+        Time of workers; of their processors.
+    core_h, gpu_h : float
+        Time of workers times the cores, and the cards, that each asked for.
+    median_s, longest_s : float
+        Of an attempt.
+    cores : int
+        That a worker asked for.
+    peak_mb : float or None
+        Largest resident memory of an attempt, MiB.
+    """
+
+    stage: str
+    tasks: int
+    again: int
+    wall_s: float
+    cpu_s: float
+    core_h: float
+    gpu_h: float
+    median_s: float = 0.0
+    longest_s: float = 0.0
+    cores: int = 1
+    peak_mb: float | None = None
+
+
+def stage_costs(view: RunView) -> list[StageCost]:
+    """The stages that computed something, in order of the workflow."""
+    ran: dict[str, list[Mapping[str, Any]]] = {}
+    for attempt in view.ran:
+        ran.setdefault(attempt["stage"], []).append(attempt)
+    again = Counter(a["stage"] for a in view.attempts if a["outcome"] not in GOOD)
+    found = []
+    for stage in view.stages:
+        if stage not in ran:
+            continue
+        mine = ran[stage]
+        took = [_took(a) for a in mine]
+        cores = view.facts.get("resources", {}).get(stage, {}).get("cores", 1)
+        found.append(
+            StageCost(
+                stage=stage,
+                tasks=len({a["task"] for a in mine}),
+                again=again[stage],
+                wall_s=sum(took),
+                cpu_s=sum(a["cpu_s"] or 0.0 for a in mine),
+                core_h=sum(took) * cores / 3600,
+                gpu_h=sum(_took(a) * _cards_of(view.facts, a["executor"] or "") for a in mine) / 3600,
+                median_s=median(took),
+                longest_s=max(took),
+                cores=cores,
+                peak_mb=max((a["max_rss_mb"] for a in mine if a["max_rss_mb"]), default=None),
+            )
+        )
+    return found
+
+
+def in_all(found: Sequence[StageCost]) -> StageCost:
+    """All stages together; the cores are the most that one asked for."""
+    return StageCost(
+        stage="all",
+        tasks=sum(own.tasks for own in found),
+        again=sum(own.again for own in found),
+        wall_s=sum(own.wall_s for own in found),
+        cpu_s=sum(own.cpu_s for own in found),
+        core_h=sum(own.core_h for own in found),
+        gpu_h=sum(own.gpu_h for own in found),
+        cores=max((own.cores for own in found), default=1),
+        peak_mb=max((own.peak_mb for own in found if own.peak_mb), default=None),
+    )
+
+
+def charged_hours(facts: Mapping[str, Any], trace: pa.Table) -> tuple[float, float]:
+    """Core-hours and GPU-hours of a run, as `stage_costs` sums them, without a list of its attempts.
+
+    Parameters
+    ----------
+    facts : mapping
+        Its ``run.json``.
+    trace : pa.Table
+        Columns stage, executor, started, ended of its `trace`.
+    """
+    took = pc.max_element_wise(pc.subtract(trace["ended"], trace["started"]), 0.0, skip_nulls=False)
+    rows = trace.select(["stage", "executor"]).append_column("took_s", took)
+    core_s = gpu_s = 0.0
+    for row in rows.group_by(["stage", "executor"]).aggregate([("took_s", "sum")]).to_pylist():
+        took_s = row["took_s_sum"] or 0.0
+        core_s += took_s * facts.get("resources", {}).get(row["stage"], {}).get("cores", 1)
+        gpu_s += took_s * _cards_of(facts, row["executor"] or "")
+    return core_s / 3600, gpu_s / 3600
+
+
 def costs(view: RunView) -> Html:
     """A table of stages and one of executors."""
     if not view.attempts:
@@ -34,32 +138,14 @@ def costs(view: RunView) -> Html:
 
 
 def _stages(view: RunView) -> Html:
-    resources = view.facts.get("resources", {})
-    gpu = any(cards(gres) for gres in view.facts.get("executor_gres", {}).values())
-    all_s = sum(_took(a) for a in view.ran)
-    rows, total = [], dict.fromkeys(("tasks", "again", "wall", "cpu", "core_h", "gpu_h"), 0.0)
-    for stage in view.stages:
-        mine = [a for a in view.ran if a["stage"] == stage]
-        if not mine:
-            continue
-        wall, cpu = sum(map(_took, mine)), sum(a["cpu_s"] or 0.0 for a in mine)
-        asked = resources.get(stage, {})
-        tasks = len({a["task"] for a in mine})
-        again = sum(1 for a in view.attempts if a["stage"] == stage and a["outcome"] not in GOOD)
-        own = {
-            "tasks": tasks,
-            "again": again,
-            "wall": wall,
-            "cpu": cpu,
-            "core_h": wall * asked.get("cores", 1) / 3600,
-            "gpu_h": sum(_took(a) * _cards_of(view, a["executor"] or "") for a in mine) / 3600,
-        }
-        total = {k: total[k] + v for k, v in own.items()}
-        longest = max(map(_took, mine))
-        times = (short_duration(median(map(_took, mine))), short_duration(longest))
-        rows.append((stage, *_cells(own, all_s, asked.get("cores", 1)), *times))
-    cores = max((r.get("cores", 1) for r in resources.values()), default=1)
-    rows.append(("all", *_cells(total, all_s, cores), UNKNOWN, UNKNOWN))
+    gpu = has_gpus(view.facts)
+    found = stage_costs(view)
+    all_s = sum(own.wall_s for own in found)
+    rows = [
+        (own.stage, *_cells(own, all_s), short_duration(own.median_s), short_duration(own.longest_s))
+        for own in found
+    ]
+    rows.append(("all", *_cells(in_all(found), all_s), UNKNOWN, UNKNOWN))
     head = list(_HEAD)
     if not gpu:
         rows = [row[:8] + row[9:] for row in rows]
@@ -77,17 +163,17 @@ def _took(attempt: Mapping[str, Any]) -> float:
     return max(0.0, float(attempt["ended"]) - float(attempt["started"]))
 
 
-def _cells(own: Mapping[str, float], all_s: float, cores: int) -> tuple[str, ...]:
-    wall = own["wall"]
+def _cells(own: StageCost, all_s: float) -> tuple[str, ...]:
+    wall = own.wall_s
     return (
-        number(int(own["tasks"])),
-        number(int(own["again"])),
+        number(own.tasks),
+        number(own.again),
         duration(wall),
         percent(wall / all_s if all_s else None),
-        duration(own["cpu"]),
-        percent(own["cpu"] / (wall * cores) if wall else None),
-        hours(own["core_h"]),
-        hours(own["gpu_h"]),
+        duration(own.cpu_s),
+        percent(own.cpu_s / (wall * own.cores) if wall else None),
+        hours(own.core_h),
+        hours(own.gpu_h),
     )
 
 
@@ -106,9 +192,14 @@ def cards(gres: str) -> int:
     return int(found.group(1)) if found else 1
 
 
-def _cards_of(view: RunView, executor: str) -> int:
+def has_gpus(facts: Mapping[str, Any]) -> bool:
+    """Whether any worker of a run asked for a card."""
+    return any(cards(gres) for gres in facts.get("executor_gres", {}).values())
+
+
+def _cards_of(facts: Mapping[str, Any], executor: str) -> int:
     """Cards that a worker asked for; an executor with more memory asks for those of the one it came from."""
-    asked = view.facts.get("executor_gres", {})
+    asked = facts.get("executor_gres", {})
     return cards(asked.get(executor, asked.get(executor.rpartition("_with_")[0], "")))
 
 

@@ -2,20 +2,22 @@
 
 from __future__ import annotations
 
-import importlib.util
-from collections.abc import Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 from typing import Any, ClassVar, Literal
 
 import numpy as np
 from numpy.typing import NDArray
 from pydantic import Field
 
-from dataops_parsl.algorithms import drift, exclusion, watershed
-from dataops_parsl.errors import ConfigError, MissingExtraError, nearest
+from dataops_parsl.algorithms import cpsam, drift, exclusion, watershed
+from dataops_parsl.errors import ConfigError, nearest
 from dataops_parsl.film import Film
-from dataops_parsl.stage import Pixels, Stack, Stage, readable, step
+from dataops_parsl.stage import Pixels, Requirement, Stack, Stage, Together, readable, step
+from dataops_parsl.stages import cpsam_backend
 from dataops_parsl.stages.register_tables import shift_at
 from dataops_parsl.tables import Column, Rows, Schema
+from dataops_parsl.telling import tell
 
 LIMITS = Schema(
     "limits",
@@ -34,6 +36,42 @@ MIN_DIAMETER_PX = 3
 TRIM_FRAC = {"nucleus": 0.4, "cell": None}
 """Halos of nuclei are cut off; a cell ends at its edge, where its image is steepest."""
 
+_CLASSICAL = ("backend", "labels_channel", "trim_frac", "min_area_frac")
+_CPSAM = ("backend", "min_area_frac", "precision", "flow_threshold", "cellprob_threshold", "niter")
+_UNKEYED = ("cpsam_model", "cpsam_sha256", "device", "tiles_at_once")
+"""Where the weights lie is in no key: which bytes they are is, by `identity`."""
+
+
+@dataclass(frozen=True, eq=False)
+class Seen:
+    """A frame before it is segmented.
+
+    Parameters
+    ----------
+    image : (Y, X) float32
+        What is segmented: the population's channels, normalized and added up.
+    images : mapping of channel to (Y, X)
+        Also those that mark other cells.
+    marks_px : mapping of channel to float
+        Expected diameter of the cells that a channel marks, px.
+    shift
+        How the frame was moved.
+    """
+
+    image: NDArray[np.float32]
+    images: Mapping[str, NDArray[Any]]
+    marks_px: Mapping[str, float]
+    shift: Any
+    tiled: cpsam.Tiled | None = None
+
+
+@dataclass(frozen=True, eq=False)
+class Answered:
+    """What the net said of a frame, and the model that holds the net."""
+
+    tiled: cpsam.Tiled
+    model: cpsam.Model
+
 
 class Cellpose(Stage):
     """Segment one population."""
@@ -43,7 +81,7 @@ class Cellpose(Stage):
 
     backend: Literal["watershed", "labels", "cpsam"] = "watershed"
     """watershed: classical, needs no weights and no GPU. labels: masks that a channel of the dataset
-    carries, given or hand-corrected. cpsam: Cellpose-SAM, not in this version."""
+    carries, given or hand-corrected. cpsam: Cellpose-SAM on a GPU, see docs/cpsam.md."""
 
     labels_channel: str = ""
     """For backend labels: the channel that carries this population's masks. Empty: the one that says so
@@ -54,7 +92,8 @@ class Cellpose(Stage):
     halos away; 0 keeps dim rims. Not set: 0.4 for nuclei; cells are cut where their image is steepest."""
 
     min_area_frac: float = Field(0.1, ge=0, lt=1)
-    """For backend watershed: smaller objects are dropped; fraction of a disc of the expected diameter."""
+    """For backends watershed and cpsam: smaller objects are dropped; fraction of a disc of the expected
+    diameter."""
 
     low_percentile: float = Field(1.0, ge=0, lt=100)
     """Percentile of the sample frames that becomes 0 when channels are normalized."""
@@ -62,23 +101,72 @@ class Cellpose(Stage):
     high_percentile: float = Field(99.8, gt=0, le=100)
     """Percentile of the sample frames that becomes 1."""
 
+    cpsam_model: str = "cpsam_v2"
+    """For backend cpsam: weights by name ("cpsam_v2" and "cpsam" are published; others as you imported them),
+    or the whole path of a file. Which bytes they are is part of every result; nothing is ever downloaded by a
+    run: `weights fetch` and `weights import` bring them."""
+
+    cpsam_sha256: str = Field("", pattern=r"^$|^[0-9a-fA-F]{64}$")
+    """For backend cpsam: refuse weights that have another sha256. Empty: published and imported weights must
+    have theirs, a file given by its path may have any."""
+
+    precision: Literal["bf16", "fp32"] = "bf16"
+    """For backend cpsam: numbers that the net computes with. fp32 takes twice the memory and longer."""
+
+    flow_threshold: float = Field(0.4, ge=0)
+    """For backend cpsam: objects whose shape fits its flows worse are dropped; 0 keeps all."""
+
+    cellprob_threshold: float = 0.0
+    """For backend cpsam: pixels above belong to cells; lower it to find more and larger ones."""
+
+    niter: int = Field(0, ge=0)
+    """For backend cpsam: steps along the flows; more for long, thin cells. 0: 200 at a diameter of 30 px."""
+
+    device: Literal["gpu", "cpu"] = "gpu"
+    """For backend cpsam: where it computes. Without a GPU it is refused, never done on the CPU instead, which
+    is slow: that has to be asked for. In no key."""
+
+    tiles_at_once: int | None = Field(None, ge=1)
+    """For backend cpsam: tiles of 256 x 256 px, of several frames, that the device computes at once; halved
+    when its memory is too small. Not set: 8 on a GPU, 1 on the CPU. In no key."""
+
     @property
     def on_gpu(self) -> bool:
         """cpsam alone computes on a GPU."""
-        return self.backend == "cpsam"
+        return self.backend == "cpsam" and self.device == "gpu"
+
+    def reads(self, name: str) -> tuple[str, ...] | None:
+        """Parameters of another backend are in no key."""
+        if name == "segment":
+            return _CPSAM if self.backend == "cpsam" else _CLASSICAL
+        return super().reads(name)
+
+    def together(self, name: str) -> Together | None:
+        """cpsam alone gains from several frames at once."""
+        return super().together(name) if self.backend == "cpsam" else None
+
+    def identity(self, step: str) -> Mapping[str, str]:
+        """Which weights and which cellpose."""
+        if self.backend != "cpsam" or step != "segment":
+            return {}
+        return cpsam_backend.identity(cpsam_backend.weights(self.cpsam_model, self.cpsam_sha256))
+
+    def requirements(self) -> Sequence[Requirement]:
+        """cellpose, its weights, and what it computes on."""
+        if self.backend != "cpsam":
+            return ()
+        return cpsam_backend.requirements(self.cpsam_model, self.cpsam_sha256, self.device)
+
+    def check_device(self) -> None:
+        """Refuse this host when there is no GPU and it was not told to do without."""
+        if self.backend == "cpsam":
+            cpsam_backend.check_device(self.device)
 
     def check(self, film: Film) -> None:
-        """Refuse a backend that is not here, and masks that no channel carries."""
+        """Refuse a backend that is not here or lacks its weights, and masks that no channel carries."""
         if self.backend == "cpsam":
-            if importlib.util.find_spec("cellpose") is None:
-                raise MissingExtraError(
-                    "stages.cellpose.backend = 'cpsam' needs the extra 'cellpose'",
-                    "pip install 'dataops_parsl[cellpose]', or use the backend 'watershed'",
-                )
-            raise ConfigError(
-                "stages.cellpose.backend = 'cpsam' is not in this version",
-                "use the backend 'watershed', or 'labels' with masks made elsewhere",
-            )
+            cpsam_backend.check_installed()
+            cpsam_backend.weights(self.cpsam_model, self.cpsam_sha256)
         if self.backend == "labels":
             self._labels_channel(film)
             return
@@ -134,7 +222,9 @@ class Cellpose(Stage):
         scope="batch",
         gives={"labels": Pixels("uint32")},
         facts=("populations", "channels", "pixel_size_um", "marked_um"),
-        parameters=("backend", "labels_channel", "trim_frac", "min_area_frac"),
+        parameters=dict.fromkeys((*_CLASSICAL, *_CPSAM)),
+        unkeyed=_UNKEYED,
+        together=Together(read="look", compute="answers", finish="outlined"),
     )
     def segment(
         self,
@@ -146,15 +236,40 @@ class Cellpose(Stage):
         limits: Rows,
     ) -> NDArray[np.uint32]:
         """Label image of one registered frame."""
-        shift = shift_at(transforms, frame)
         if self.backend == "labels":
-            channel = self._labels_channel(film)
-            given = raw[channel][frame]
-            if given is None:
-                raise ValueError(f"channel {channel!r} has no masks here")
-            if film.channels[channel].labels_frame == "raw":
-                given = drift.apply(given, shift, order=0)
-            return given.astype(np.uint32)
+            return self._given(film, frame, raw, shift_at(transforms, frame))
+        seen = self.look(film, frame, denoised, raw, transforms, limits)
+        if self.backend == "cpsam":
+            (answered,) = self.answers([seen])
+            return self.outlined(film, frame, seen, answered)
+        labels = watershed.segment(
+            seen.image,
+            _diameter_px(film),
+            min_area_frac=self.min_area_frac,
+            trim_frac=TRIM_FRAC[film.population.mask] if self.trim_frac is None else self.trim_frac,
+        )
+        return _kept(film, seen, labels)
+
+    def _given(self, film: Film, frame: int, raw: Mapping[str, Stack], shift: Any) -> NDArray[np.uint32]:
+        """The masks that a channel carries, on the registered frame."""
+        channel = self._labels_channel(film)
+        given = raw[channel][frame]
+        if given is None:
+            raise ValueError(f"channel {channel!r} has no masks here")
+        if film.channels[channel].labels_frame == "raw":
+            given = drift.apply(given, shift, order=0)
+        return given.astype(np.uint32)
+
+    def look(
+        self,
+        film: Film,
+        frame: int,
+        denoised: Mapping[str, Stack],
+        raw: Mapping[str, Stack],
+        transforms: Rows,
+        limits: Rows,
+    ) -> Seen:
+        """Read a frame: what is to be segmented, and what marks other cells."""
         population = film.population
         bounds = {
             str(c): (float(low), float(high))
@@ -163,9 +278,8 @@ class Cellpose(Stage):
         images = {c: image for c in bounds if (image := denoised[c][frame]) is not None}
         if missing := [c for c in bounds if c not in images]:
             raise ValueError(f"channel {missing[0]!r} has no image here")
-        size_um = float(np.sqrt(np.prod(film.pixel_size_um)))
         marks_px = {
-            c: film.marked_um[c] / size_um
+            c: film.marked_um[c] / _pixel_um(film)
             for c in population.exclude
             if c in film.marked_um and population.mask == "cell"
         }
@@ -174,17 +288,52 @@ class Cellpose(Stage):
             for other, diameter_px in marks_px.items():
                 others = watershed.segment(images[other], diameter_px, trim_frac=None)
                 images[channel] = exclusion.without_light_of(images[channel], others)
-        seen = watershed.normalized_sum(
+        image = watershed.normalized_sum(
             [images[c] for c in population.segment], [bounds[c] for c in population.segment]
         )
-        labels = watershed.segment(
-            seen,
-            population.diameter_um / size_um,
-            min_area_frac=self.min_area_frac,
-            trim_frac=TRIM_FRAC[population.mask] if self.trim_frac is None else self.trim_frac,
+        seen = Seen(image, images, marks_px, shift_at(transforms, frame))
+        if self.backend != "cpsam":
+            return seen
+        return replace(seen, tiled=cpsam.tiled(image, _diameter_px(film)))
+
+    def answers(self, frames: Iterable[Seen]) -> Iterator[Answered]:
+        """For backend cpsam: what the net says of frames, several at once."""
+        found = cpsam_backend.weights(self.cpsam_model, self.cpsam_sha256)
+        model = cpsam_backend.model(found, self.precision, self.device)
+        model.begin()
+        with cpsam_backend.place_errors():
+            tiles = (seen.tiled for seen in frames if seen.tiled is not None)
+            for tiled in model.flows(tiles, self.tiles_at_once or cpsam.TILES_AT_ONCE[self.device]):
+                yield Answered(tiled, model)
+
+    def outlined(self, film: Film, frame: int, seen: Seen, answered: Answered) -> NDArray[np.uint32]:
+        """For backend cpsam: the labels that follow from what the net said."""
+        diameter_px, model = _diameter_px(film), answered.model
+        with cpsam_backend.place_errors():
+            labels = model.labels(
+                answered.tiled,
+                flow_threshold=self.flow_threshold,
+                cellprob_threshold=self.cellprob_threshold,
+                niter=self.niter,
+                min_area_px=self.min_area_frac * np.pi / 4 * diameter_px**2,
+            )
+        tell("used", **model.used())
+        return _kept(film, seen, labels)
+
+
+def _pixel_um(film: Film) -> float:
+    return float(np.sqrt(np.prod(film.pixel_size_um)))
+
+
+def _diameter_px(film: Film) -> float:
+    return film.population.diameter_um / _pixel_um(film)
+
+
+def _kept(film: Film, seen: Seen, labels: NDArray[np.uint32]) -> NDArray[np.uint32]:
+    """The labels without cells of others, and without what the warp invented."""
+    for channel in film.population.exclude:
+        labels = exclusion.without_bright(
+            labels, seen.images[channel], diameter_px=seen.marks_px.get(channel)
         )
-        for channel in population.exclude:
-            labels = exclusion.without_bright(labels, images[channel], diameter_px=marks_px.get(channel))
-        # What the warp invented is no cell.
-        labels[~drift.valid_mask(labels.shape, shift)] = 0
-        return labels
+    labels[~drift.valid_mask(labels.shape, seen.shift)] = 0
+    return labels

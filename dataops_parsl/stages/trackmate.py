@@ -2,79 +2,31 @@
 
 from __future__ import annotations
 
-import importlib.util
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any, ClassVar, Literal
 
 import numpy as np
 from numpy.typing import NDArray
 from pydantic import Field
 
-from dataops_parsl.algorithms import gaps, lap, lineage
-from dataops_parsl.errors import ConfigError, MissingExtraError
+from dataops_parsl.algorithms import edge_kinds, fiji, gaps, lap, lineage
+from dataops_parsl.errors import ConfigError
 from dataops_parsl.film import Film
-from dataops_parsl.stage import Stage, step
-from dataops_parsl.tables import Column, Reference, Rows, Schema
+from dataops_parsl.stage import Requirement, Stage, step
+from dataops_parsl.stages import trackmate_fiji
+from dataops_parsl.stages.track_tables import EDGES, LINEAGES, LINKS, MEMBERS
+from dataops_parsl.tables import Rows
 
-_TRACK_KEY = (
-    Column("position_id", "string", "field of view", key=True),
-    Column("population", "string", "population", key=True),
-)
-_EDGE_COLUMNS = (
-    Column("source_frame", "int64", "frame of the earlier object", key=True, low=0),
-    Column("source_label", "int64", "label of the earlier object", key=True, low=1),
-    Column("target_frame", "int64", "frame of the later object", key=True, low=0),
-    Column("target_label", "int64", "label of the later object", key=True, low=1),
-)
-_COST = Column(
-    "cost", "float64", "squared distance that the tracker paid; null where tracks were given", "µm²", low=0
-)
-LINKS = Schema("links", "a link between neighbouring frames", (*_TRACK_KEY, *_EDGE_COLUMNS, _COST))
-EDGES = Schema(
-    "edges",
-    "a link",
-    (
-        *_TRACK_KEY,
-        *_EDGE_COLUMNS,
-        Column("kind", "string", "link (next frame), gap (over missing frames) or split (division)"),
-        _COST,
-    ),
-    tuple(
-        Reference(
-            "cells",
-            (
-                ("position_id", "position_id"),
-                ("population", "population"),
-                (f"{end}_frame", "frame"),
-                (f"{end}_label", "label"),
-            ),
-        )
-        for end in ("source", "target")
-    ),
-)
-MEMBERS = Schema(
-    "members",
-    "an object's track",
-    (
-        *_TRACK_KEY,
-        Column("frame", "int64", "0-based frame", key=True, low=0),
-        Column("label", "int64", "label of the object", key=True, low=1),
-        Column("track_id", "int64", "its track", low=1),
-    ),
-)
-LINEAGES = Schema(
-    "lineages",
-    "a track",
-    (
-        *_TRACK_KEY,
-        Column("track_id", "int64", "unbranched track, numbered by first frame, then label", key=True, low=1),
-        Column("first_frame", "int64", "frame of its first object", low=0),
-        Column("last_frame", "int64", "frame of its last object", low=0),
-        Column("lineage_id", "int64", "smallest track of the whole tree, TrackMate's track", low=1),
-        Column("parent_track_id", "int64", "track that divided into this one; null for none", low=1),
-        Column("generation", "int64", "divisions since the tree's first track", low=0),
-        Column("divides", "bool", "whether it ends by dividing"),
-    ),
-)
+
+@dataclass(frozen=True)
+class _Edges:
+    """Edges between rows of objects, the earlier one first."""
+
+    source: NDArray[np.int64]
+    target: NDArray[np.int64]
+    kind: NDArray[np.object_]
+    cost: NDArray[np.float64]
 
 
 class Trackmate(Stage):
@@ -85,7 +37,7 @@ class Trackmate(Stage):
 
     backend: Literal["lap", "labels", "fiji"] = "lap"
     """lap: TrackMate's LAP tracker, restated in Python. labels: tracks given with the masks, an object having
-    the same label in all its frames. fiji: TrackMate itself, not in this version."""
+    the same label in all its frames. fiji: TrackMate itself, in Java; see docs/fiji.md."""
 
     linking_max_distance_um: float | None = Field(None, gt=0)
     """Farthest step between frames. Not set: 1.0 times the population's diameter."""
@@ -106,6 +58,16 @@ class Trackmate(Stage):
     merging: bool = False
     """TrackMate's track merging; refused, since two cells never become one."""
 
+    fiji_dir: str = Field("", pattern=r"^$|^[/~]", examples=["/opt/Fiji.app"])
+    """For backend fiji: Fiji's folder, as an absolute path that all nodes see; used without a network."""
+
+    maven: str = Field("", pattern=r"^$|^[\w.-]+:[\w.-]+:\d[\w.-]*$", examples=["sc.fiji:TrackMate:7.14.0"])
+    """For backend fiji, instead of fiji_dir: Maven coordinates of TrackMate with its version, which the
+    workers fetch over the network."""
+
+    java_home: str = Field("", pattern=r"^$|^[/~]", examples=["/usr/lib/jvm/java-21-openjdk-amd64"])
+    """For backend fiji: the Java to use. Empty: JAVA_HOME, else Fiji's own, else that of the PATH."""
+
     def check(self, film: Film) -> None:
         """Refuse merging, a backend that is not here, and given tracks where no masks are given."""
         if self.merging:
@@ -122,14 +84,24 @@ class Trackmate(Stage):
                 "stages.cellpose.backend = 'labels' too, or use the backend 'lap'",
             )
         if self.backend == "fiji":
-            if importlib.util.find_spec("imagej") is None:
-                raise MissingExtraError(
-                    "stages.trackmate.backend = 'fiji' needs the extra 'fiji'",
-                    "pip install 'dataops_parsl[fiji]', or use the backend 'lap'",
-                )
-            raise ConfigError(
-                "stages.trackmate.backend = 'fiji' is not in this version", "use the backend 'lap'"
-            )
+            self._fiji.check()
+
+    def identity(self, step: str) -> Mapping[str, str]:
+        """For backend fiji TrackMate's version: where it lies does not matter."""
+        return {"trackmate": self._fiji.trackmate.version} if self.backend == "fiji" else {}
+
+    def requirements(self) -> Sequence[Requirement]:
+        """For backend fiji its packages, which TrackMate, and which Java."""
+        return self._fiji.requirements() if self.backend == "fiji" else ()
+
+    def prepare(self, step: str, mem_gb: float) -> None:
+        """For backend fiji: start this worker's JVM, if it has none yet."""
+        if self.backend == "fiji" and step == "close":
+            self._fiji.start(mem_gb)
+
+    @property
+    def _fiji(self) -> trackmate_fiji.Place:
+        return trackmate_fiji.Place(self.fiji_dir, self.maven, self.java_home)
 
     def frame_and_before(self, frame: int) -> list[int]:
         """A frame is linked to the one before it."""
@@ -145,7 +117,9 @@ class Trackmate(Stage):
     def link(self, film: Film, frame: int, objects: Rows) -> dict[str, Any]:
         """Links from the frame before to this one: a frame pair stands on its own."""
         before, here = objects.at(frame - 1), objects.at(frame)
-        if self.backend == "labels":
+        if self.backend == "fiji":  # links all frames at once, when it closes gaps
+            source, target, cost = (np.empty(0, kind) for kind in (np.int64, np.int64, np.float64))
+        elif self.backend == "labels":
             _, source, target = np.intersect1d(before["label"], here["label"], return_indices=True)
             cost = np.full(len(source), np.nan)
         else:
@@ -158,6 +132,34 @@ class Trackmate(Stage):
             "target_label": here["label"][target],
             "cost": cost,
         }
+
+    def _by_fiji(self, film: Film, objects: Rows) -> _Edges:
+        """TrackMate's own edges."""
+        diameter = film.population.diameter_um
+        settings = fiji.tracker_settings(
+            linking_max_distance=self.linking_max_distance_um or diameter,
+            gap_closing_max_distance=self.gap_closing_max_distance_um or 1.5 * diameter,
+            max_frame_gap=self.max_frame_gap,
+            splitting=self.splitting,
+            splitting_max_distance=self.splitting_max_distance_um or diameter,
+        )
+        made = trackmate_fiji.track(film, objects["frame"], _yx(objects), settings)
+        kind = edge_kinds.kinds(objects["frame"], made.source_row, made.target_row, made.cost)
+        return _Edges(made.source_row, made.target_row, kind, made.cost)
+
+    def _by_gaps(self, film: Film, objects: Rows, links: Rows) -> _Edges:
+        """The links that are there, and those over gaps."""
+        source, target = (
+            lineage.rows_of(objects["frame"], objects["label"], links[f"{end}_frame"], links[f"{end}_label"])
+            for end in ("source", "target")
+        )
+        closing = self._closing(film, objects, source, target)
+        return _Edges(
+            np.concatenate([source, closing.source_row]),
+            np.concatenate([target, closing.target_row]),
+            np.concatenate([np.full(len(source), "link", object), closing.kind.astype(object)]),
+            np.concatenate([links["cost"], closing.cost]),
+        )
 
     def _closing(
         self, film: Film, objects: Rows, source: NDArray[np.int64], target: NDArray[np.int64]
@@ -182,19 +184,25 @@ class Trackmate(Stage):
         gives={"edges": EDGES, "members": MEMBERS, "lineages": LINEAGES},
         facts=("populations",),
         columns={"objects": ("frame", "label", "y_um", "x_um")},
+        parameters=(
+            "backend",
+            "linking_max_distance_um",
+            "gap_closing_max_distance_um",
+            "max_frame_gap",
+            "splitting",
+            "splitting_max_distance_um",
+            "merging",
+        ),
     )
     def close(self, film: Film, objects: Rows, links: Rows) -> dict[str, Any]:
         """Close gaps over the whole film, then number tracks and lineages."""
         frame, label = objects["frame"], objects["label"]
-        source, target = (
-            lineage.rows_of(frame, label, links[f"{end}_frame"], links[f"{end}_label"])
-            for end in ("source", "target")
+        edges = (
+            self._by_fiji(film, objects) if self.backend == "fiji" else self._by_gaps(film, objects, links)
         )
-        closing = self._closing(film, objects, source, target)
-        ends = np.concatenate([source, closing.source_row]), np.concatenate([target, closing.target_row])
+        ends = edges.source, edges.target
         tree = lineage.build(frame, label, *ends)
         key = {"position_id": film.position_id, "population": film.population_name}
-        kind = np.concatenate([np.full(len(source), "link", object), closing.kind.astype(object)])
         order = np.lexsort((label[ends[1]], frame[ends[1]], label[ends[0]], frame[ends[0]]))
         return {
             "edges": {
@@ -203,8 +211,8 @@ class Trackmate(Stage):
                 "source_label": label[ends[0]][order],
                 "target_frame": frame[ends[1]][order],
                 "target_label": label[ends[1]][order],
-                "kind": kind[order],
-                "cost": np.concatenate([links["cost"], closing.cost])[order],
+                "kind": edges.kind[order],
+                "cost": edges.cost[order],
             },
             "members": {
                 **_constant(key, len(frame)),

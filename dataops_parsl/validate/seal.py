@@ -17,7 +17,7 @@ from dataops_parsl.validate.checks import Check
 FORMAT = 1
 LATE = ("log/parsl/", "log/workers/")
 """Where blocks of a start that was killed may still write, on their own way to the end: only more lines."""
-_EXIT_CODE, _EXIT_CODE_BYTES = ".sh.ec", 5
+EXIT_CODE, _EXIT_CODE_BYTES = ".sh.ec", 5
 """Parsl's file of a local block's exit code is the one that is written anew when the block ends."""
 GREW = "it grew since, as blocks of a start that was killed end later"
 
@@ -115,7 +115,7 @@ def _problem(root: Path, name: str, said: dict[str, Any], late: tuple[str, ...])
         if size < said["bytes"] and _begins_alike(path):
             return f"was cut: it has {size} bytes"
         digest = file_sha256(path)
-        if name.startswith(late) and name.endswith(_EXIT_CODE) and size <= _EXIT_CODE_BYTES:
+        if name.startswith(late) and name.endswith(EXIT_CODE) and size <= _EXIT_CODE_BYTES:
             return "" if digest == said["sha256"] else GREW
         if digest != said["sha256"] and name.startswith(late) and size > said["bytes"]:
             with open(path, "rb") as file:

@@ -28,6 +28,7 @@ class Attempt:
             self._terms.get("log_dir", ""), task["id"], task["attempt"], self._terms.get("executor", "")
         )
         self._cpu_s = time.process_time()
+        self._told: dict[str, Any] = {}
         self.began = {"started": time.time(), **identity()}
         reset_peak()
 
@@ -50,8 +51,22 @@ class Attempt:
         with watched(self._terms.get("mem_gb", 0.0), self._log):
             yield
 
+    def hear(self, event: str, **facts: Any) -> None:
+        """Hear what a step tells of its work (`telling`): into the log at once, into the trace at the end."""
+        told = self._told
+        if event == "used":
+            told["device"] = facts["device"]
+            if "gpu_mem_mb" in facts:
+                told["gpu_mem_mb"] = max(facts["gpu_mem_mb"], told.get("gpu_mem_mb", 0.0))
+            return
+        self._log.write(event, **facts)
+        if event == "loaded":
+            told["load_s"] = round(told.get("load_s", 0.0) + facts["load_s"], 3)
+        elif "note" in facts:
+            told["note"] = "; ".join(filter(None, (told.get("note"), facts["note"])))
+
     def end(self, status: str) -> dict[str, Any]:
         """Say how it ended; returns when, and what it took."""
-        used = {"cpu_s": round(time.process_time() - self._cpu_s, 3), "max_rss_mb": peak_mb()}
+        used = {"cpu_s": round(time.process_time() - self._cpu_s, 3), "max_rss_mb": peak_mb(), **self._told}
         self._log.write("end", status=status, **used)
         return {"ended": time.time(), **used}

@@ -3,7 +3,10 @@
 Each worker process has a small file of its own, ``<host>-<pid>.jsonl``. Its lines, by ``event``:
 
 - ``start``: an attempt began; with the device, where one was checked
-- ``end``: it ended, with ``status, cpu_s, max_rss_mb``
+- ``loaded``: something was loaded that is kept for later tasks, ``what`` in ``load_s`` seconds
+- ``smaller``: it goes on with less at a time, for lack of memory; ``note`` says it in words
+- ``end``: it ended, with ``status, cpu_s, max_rss_mb`` and, where a step told them, ``device, gpu_mem_mb,
+  load_s, note``
 - ``near``, ``oom``: it used most of its share of memory, or more: ``rss_mb, limit_mb``
 - ``unwatched``: its memory could not be watched, and the ``reason``
 

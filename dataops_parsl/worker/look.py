@@ -9,6 +9,7 @@ from typing import Any
 
 from dataops_parsl.provenance import host_facts, worker_versions
 from dataops_parsl.storage.atomic import write_bytes
+from dataops_parsl.storage.removing import reason
 
 ANSWER = ".answer"
 """Ends the name of the file that answers the driver's."""
@@ -33,12 +34,12 @@ def look(asked: Mapping[str, Any]) -> dict[str, Any]:
         try:
             os.listdir(folder)
         except OSError as error:
-            unseen[folder] = str(error.strerror)
+            unseen[folder] = reason(error)
     for mark in map(Path, asked["marks"]):
         try:
             write_bytes(mark.with_name(mark.name + ANSWER), mark.read_bytes())
         except OSError as error:
-            unseen[str(mark.parent)] = str(error.strerror or error)
+            unseen[str(mark.parent)] = reason(error)
     return {
         **host_facts(),
         "versions": worker_versions(),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 import subprocess
 from pathlib import Path
 
@@ -19,6 +20,12 @@ pattern = "{{position}}/{{channel}}/im_{{frame:05d}}.tif"
 gfp = {{ stain = "GFP" }}
 {populations}
 """
+NO_FIJI = (
+    (2, ["which TrackMate", "fiji_dir", "docs/fiji.md"])
+    if importlib.util.find_spec("imagej")
+    else (3, ["pip install 'dataops_parsl[fiji]'"])
+)
+"""Exit code and words when TrackMate itself is asked for and no more is said, with and without the extra."""
 TARGETS = '[populations.target]\nsegment = ["gfp"]\ndiameter_um = 20\n'
 
 
@@ -35,6 +42,10 @@ def _noise(seed: int) -> np.ndarray:
     return np.random.default_rng(seed).normal(200, 3, (64, 64)).astype(np.uint16)
 
 
+# Where the extra is installed, tests/cli/test_cpsam.py says what is missing then.
+NO_CPSAM = ["remedy" if importlib.util.find_spec("cellpose") else "pip install 'dataops_parsl[cellpose]'"]
+
+
 @pytest.mark.parametrize(
     ("arguments", "code", "words"),
     [
@@ -48,8 +59,9 @@ def _noise(seed: int) -> np.ndarray:
             2,
             ["--set", "stages.cellpose.backend", "watershed"],
         ),
-        (("run", "--set", "stages.cellpose.backend=cpsam"), 3, ["pip install 'dataops_parsl[cellpose]'"]),
-        (("run", "--set", "stages.trackmate.backend=fiji"), 3, ["pip install 'dataops_parsl[fiji]'"]),
+        (("run", "--set", "stages.cellpose.backend=cpsam"), 3, NO_CPSAM),
+        (("run", "--set", "stages.trackmate.backend=fiji"), *NO_FIJI),
+        (("run", "--set", "stages.trackmate.fiji_dir=Fiji.app"), 2, ["stages.trackmate.fiji_dir"]),
         (("run", "--set", "stages.cellpose.backend=labels"), 2, ["no channel carries masks", "dataset.toml"]),
         (
             ("run", "--set", "stages.contact.radus_um=2"),

@@ -94,6 +94,25 @@ def test_roots_that_purge_or_a_run_would_spoil_are_refused(project: Project, tmp
             ]
 
 
+def test_the_archive_of_an_older_tree_is_found_and_never_written(project: Project, tmp_path: Path) -> None:
+    assert project.load().paths.legacy_root is None
+    root, archive = project.root, tmp_path / "archive"
+    (root / "distributed").mkdir()
+    link = root / "distributed" / "utse_cyto"
+    link.symlink_to(archive)
+    assert project.load().paths.legacy_root is None, "what it leads to is not there"
+    archive.mkdir()
+    assert project.load().paths.legacy_root == link
+    assert project.load(sets=["paths.legacy_root=elsewhere"]).paths.legacy_root == root / "elsewhere"
+    for key in ("data_root", "scratch_root", "output_root"):
+        for place in (link / "new", archive):
+            words = f"--set: paths.{key}: {key} {place} must not lie in legacy_root {link}: "
+            assert words + "nothing is written there" in said(project, sets=[f"paths.{key}={place}"])
+    link.unlink()
+    link.symlink_to(tmp_path)
+    assert project.load().paths.legacy_root is None, "the project itself lies in it: no archive"
+
+
 def test_files_that_cannot_be_read_are_named(project: Project) -> None:
     file = project.root / USER
     file.write_bytes(b"workers = 3 # \xb5m\n")

@@ -19,6 +19,7 @@ from dataops_parsl.dataset.ingest import add, propose
 from dataops_parsl.dataset.manifest import Dataset
 from dataops_parsl.errors import DatasetError, PlaceError
 from tests.dataset.films import FilmMaker, describe, frame
+from tests.faults.snapshots import writable
 
 
 def test_pixels_and_records_are_those_planted(film: FilmMaker, tmp_path: Path) -> None:
@@ -52,12 +53,16 @@ def test_only_words_stay_writable(film: FilmMaker, tmp_path: Path) -> None:
     source = film()
     source.joinpath("notes.txt").write_text("not part of the film")
     root = add(source, "d", tmp_path / "data").root
-    writable = {
-        path.relative_to(root).as_posix()
-        for path in root.rglob("*")
-        if path.is_file() and path.stat().st_mode & (stat.S_IWUSR | stat.S_IWGRP | stat.S_IWOTH)
-    }
-    assert writable == {"dataset.toml"}
+    assert writable(root) == {"dataset.toml"}
+    assert root.stat().st_mode & stat.S_IWUSR, "editors write beside dataset.toml and rename"
+    edited = root / ".dataset.toml.edited"
+    edited.write_text((root / "dataset.toml").read_text() + "# edited\n")
+    edited.rename(root / "dataset.toml")
+    assert Dataset.open(root).positions
+    if os.geteuid():
+        for spoil in (lambda: (root / "P1/gfp/im_00000.tif").unlink(), lambda: (root / "P1/new").mkdir()):
+            with pytest.raises(PermissionError):
+                spoil()
     assert not (root / "notes.txt").exists()
     assert sorted(p.name for p in (tmp_path / "data").iterdir()) == ["d"]
 
@@ -193,6 +198,7 @@ def test_a_changed_file_is_refused_at_reading(film: FilmMaker, tmp_path: Path) -
     tifffile.imwrite(path, frame("P1", "gfp", 4))
     with pytest.raises(DatasetError, match=r"P1.*gfp.*frame 3.*im_00003\.tif.*was changed"):
         dataset.position("P1").read("gfp", 3)
+    path.parent.chmod(0o755)
     path.unlink()
     with pytest.raises(DatasetError, match=r"P1.*gfp.*frame 3.*im_00003\.tif.*missing"):
         dataset.position("P1").read("gfp", 3)
@@ -309,8 +315,8 @@ def test_open_says_what_is_wrong(film: FilmMaker, tmp_path: Path) -> None:
         dataset.position("P1").read("gfp", 6)
     manifest = dataset.root / "manifest.json"
     manifest.chmod(0o644)
-    manifest.write_text(json.dumps({**dataset.record, "format": 2}))
-    with pytest.raises(DatasetError, match="format 2"):
+    manifest.write_text(json.dumps({**dataset.record, "format": 3}))
+    with pytest.raises(DatasetError, match="format 3"):
         Dataset.open(dataset.root)
     manifest.write_text("{")
     with pytest.raises(DatasetError, match=r"manifest\.json cannot be read"):

@@ -233,6 +233,7 @@ def test_a_shard_lost_after_ingest_is_refused(tmp_path: Path) -> None:
     dataset = add(_write("ome-zarr", tmp_path / "s"), "d", tmp_path / "data")
     for shard in (dataset.root / "P1.ome.zarr" / "0" / "c").rglob("*"):
         if shard.is_file():
+            shard.parent.chmod(0o755)
             shard.unlink()
     with pytest.raises(DatasetError, match=r"position P1, channel gfp, frame 0 .*was changed"):
         dataset.position("P1").read("gfp", 0)

@@ -1,13 +1,20 @@
 from __future__ import annotations
 
+import io
+import os
+import threading
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
+from dataops_parsl.commands.counting import Counting
+from dataops_parsl.dataset import verify as dataset_verify
+from dataops_parsl.dataset.digest import file_digest
 from dataops_parsl.dataset.ingest import add
 from dataops_parsl.dataset.listing import find, list_datasets
 from dataops_parsl.dataset.manifest import Dataset
-from dataops_parsl.dataset.verify import Finding, verify
+from dataops_parsl.dataset.verify import Finding, notes, verify
 from dataops_parsl.errors import DatasetError
 from tests.dataset.films import FilmMaker, describe
 
@@ -18,12 +25,14 @@ def test_changed_missing_and_extra_files_are_named(film: FilmMaker, tmp_path: Pa
     dataset = add(source, "d", tmp_path / "data", link=link)
     seen: list[tuple[int, int]] = []
     assert verify(dataset, lambda a, b: seen.append((a, b))) == []
-    assert seen[-1] == (24, 24)
+    size = dataset.record["files"]["size"]
+    assert seen[-1] == (size, size)
     changed, missing = dataset.data / "P1/gfp/im_00001.tif", dataset.data / "P2/pi/im_00002.tif"
     changed.chmod(0o644)
     content = bytearray(changed.read_bytes())
     content[-1] ^= 1
     changed.write_bytes(content)
+    missing.parent.chmod(0o755)
     missing.unlink()
     (dataset.root / "P3.tif").write_text("")
     found = {(f.kind, f.path) for f in verify(dataset)}
@@ -65,6 +74,68 @@ def test_a_fingerprint_that_was_touched(film: FilmMaker, tmp_path: Path) -> None
     assert (finding.path, finding.kind) == ("manifest.json", "changed")
 
 
+def test_what_became_writable_is_a_note(film: FilmMaker, tmp_path: Path) -> None:
+    dataset = add(film(), "d", tmp_path / "data")
+    assert notes(dataset) == []
+    (dataset.root / "P1/gfp/im_00001.tif").chmod(0o644)
+    (dataset.root / "P1/pi").chmod(0o755)
+    (dataset.root / "appended-1/P1").mkdir(parents=True)
+    (dataset.root / "appended-1/P1/im.tif").write_text("not yet taken in when the command was killed")
+    assert verify(dataset) == []
+    open_, left = notes(dataset)
+    assert "P1/gfp/im_00001.tif, P1/pi;" in open_
+    assert "appended-1" in left
+    assert "appended-1" not in open_
+
+
+def test_files_are_read_side_by_side(
+    film: FilmMaker, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Each of two files is read to its end only when both are being read."""
+    dataset = add(film(n_frames={"gfp": 1, "pi": 1}), "d", tmp_path / "data")
+    both = threading.Barrier(2, timeout=30)
+    digest = dataset_verify.file_digest
+
+    def meet(path: str | Path, read: Callable[[int], None] | None = None) -> str:
+        if Path(path).suffix == ".tif":
+            both.wait()
+        return digest(path, read)
+
+    monkeypatch.setattr(dataset_verify, "file_digest", meet)
+    assert verify(dataset, workers=2) == []
+
+
+@pytest.mark.skipif((os.cpu_count() or 1) < 2, reason="one core")
+def test_checksums_are_made_by_several_cores(tmp_path: Path) -> None:
+    """Hashing lets other threads go on: while it lasts, this one counts."""
+    large = tmp_path / "large"
+    large.write_bytes(bytes(1 << 27))
+    n, done = 0, threading.Event()
+
+    def digest() -> None:
+        file_digest(large)
+        done.set()
+
+    thread = threading.Thread(target=digest)
+    thread.start()
+    while not done.is_set():
+        n += 1
+    thread.join()
+    assert n > 1000
+
+
+def test_progress_is_told_while_a_file_is_read(film: FilmMaker, tmp_path: Path) -> None:
+    told = io.StringIO()
+    counting = Counting("bytes", told, plain_every_s=0.0)
+    dataset = add(film(), "d", tmp_path / "data")
+    verify(dataset, counting)
+    lines = told.getvalue().splitlines()
+    assert lines[-1] == "  0.00 of 0.00 GB, 100%"
+    told.truncate(0)
+    Counting("files", told)(1, 2)
+    assert told.getvalue() == "", "what ends soon says nothing"
+
+
 def test_listing(film: FilmMaker, tmp_path: Path) -> None:
     data_root, legacy = tmp_path / "data", tmp_path / "legacy"
     assert list_datasets(data_root, legacy) == []
@@ -81,6 +152,7 @@ def test_listing(film: FilmMaker, tmp_path: Path) -> None:
     assert one.fingerprint == dataset.fingerprint[:12]
     assert one.size_bytes == sum(path.stat().st_size for path in dataset.root.rglob("*.tif"))
     assert (one.linked, rows[2].linked, one.problem) == (False, True, "")
+    assert [row.name for row in rows if row.legacy] == ["old"]
     assert "dataset add" in rows[0].problem
     assert find("one", data_root, legacy) == data_root / "one"
     assert find("old", data_root, legacy) == legacy / "old"

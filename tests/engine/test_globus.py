@@ -195,8 +195,11 @@ def test_what_an_endpoint_lost_is_a_loss() -> None:
 
 
 def test_options_of_an_endpoint_are_toml_or_text() -> None:
-    assert endpoint_options(["partition=short", "cores=4", 'q="4"', "on=true"]) == {
+    words = ["partition=short", "walltime=04:00:00", "cores=4", 'q="4"', "on=true", "most=inf"]
+    assert endpoint_options(words) == {
         "partition": "short",
+        "walltime": "04:00:00",
+        "most": "inf",
         "cores": 4,
         "q": "4",
         "on": True,

@@ -5,10 +5,12 @@ from dataops_parsl.commands import (  # noqa: F401
     check,
     config,
     dataset,
+    migrate,
     preview,
     purge,
     report,
     run,
     runs,
     validate,
+    weights,
 )

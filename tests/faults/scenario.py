@@ -44,6 +44,9 @@ class Scenario(ABC):
     def arguments(self) -> list[str]:
         """The command that is killed, and that is run again to complete; ``--project`` is added."""
 
+    def put_back(self) -> None:  # noqa: B027  (most have nothing there)
+        """Make what lies outside the tree as it was before the command."""
+
     @property
     def under(self) -> list[Path]:
         """Folders whose calls are counted."""
@@ -78,6 +81,7 @@ def tries(scenario: Scenario, *, many: int | None = None, seed: int = 0) -> int:
     chosen = _chosen(undisturbed.points, many, seed)
     for at, when in chosen:
         _put_back(kept, scenario.root)
+        scenario.put_back()
         hit = kill_points.run(words, scenario.under, at=at, when=when, log=log)
         where = f"{scenario.name}, killed {when} {at}"
         assert hit.code == -9, f"{where}: exit {hit.code}\n{hit.output}"

@@ -12,7 +12,8 @@ from hypothesis import strategies as st
 from dataops_parsl.errors import ConfigError
 from dataops_parsl.film import Film
 from dataops_parsl.stages.measure import OBJECTS
-from dataops_parsl.stages.trackmate import LINKS, Trackmate
+from dataops_parsl.stages.track_tables import LINKS
+from dataops_parsl.stages.trackmate import Trackmate
 from dataops_parsl.tables import Rows
 
 Cell = tuple[int, int, float, float]

@@ -1,0 +1,1 @@
+"""A run in the formats of other programs: one module a format, over `target` and what a run holds."""
