@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from pathlib import Path
 
 from dataops_parsl import publish
@@ -9,6 +10,7 @@ from dataops_parsl.bundle import Bundle, find_sealed, new_id
 from dataops_parsl.engine.lean import Lean
 from dataops_parsl.engine.sharing import same_result, use_of, wait_for_same_result
 from dataops_parsl.needs import Assessor
+from dataops_parsl.nodes import Part
 from dataops_parsl.plan import Plan
 from dataops_parsl.report.words import size
 from dataops_parsl.storage.users import Use
@@ -38,12 +40,16 @@ def lean_at_last(plan: Plan) -> None:
     """Delete the intermediates of a complete result: a lean run may have been stopped before it did."""
     if plan.scratch.exists():
         with use_of(plan, new_id()) as use:
-            finish_lean(Lean(plan, use), plan)
+            _finish(Lean(plan, use), ())
 
 
 def finish_lean(lean: Lean, plan: Plan) -> None:
     """Delete the intermediates that are left, and say what became of them."""
-    lean.finish(Assessor(plan).assess().todo)
+    _finish(lean, Assessor(plan).assess().todo)
+
+
+def _finish(lean: Lean, todo: Collection[Part]) -> None:
+    lean.finish(todo)
     if lean.freed:
         print(f"--lean: {size(lean.freed)} of intermediates deleted", flush=True)
     for folder, reason in sorted(lean.left.items()):

@@ -30,7 +30,8 @@ class Lean:
     use : Use
         The run's lease: what other living runs list in theirs is left to them.
     published : collection of Part
-        What is read at the end beside the parts of published tables and pictures: deleted after that.
+        What is read at the end beside the parts of published tables and pictures, such as label images that
+        are kept in the bundle: deleted after that.
 
     Attributes
     ----------
@@ -41,7 +42,7 @@ class Lean:
     def __init__(self, plan: Plan, use: Use, published: Collection[Part] = ()) -> None:
         self._plan, self._use = plan, use
         # The tables' own parts are small, and a changed parameter of a late step starts from them.
-        self._kept = set(plan.wanted())
+        self._kept = set(plan.results())
         self._held_back = set(published) - self._kept
         self._readers: dict[Part, int] = {}
         self._due: dict[Part, None] = {}
