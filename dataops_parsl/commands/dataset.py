@@ -97,6 +97,7 @@ def _add(args: argparse.Namespace) -> int:
         "link": args.link,
         "description": args.description,
         "exclude": exclude,
+        "z_projection": args.z_projection,
         "progress": Counting("files and frames"),
     }
     if holds(_source(args.source), args.name, root, **asked):
@@ -104,7 +105,7 @@ def _add(args: argparse.Namespace) -> int:
         print(f"{args.name} is there, as {', '.join(map(str, args.source))} holds it: nothing to do")
         return 0
     print(f"Taking in {', '.join(map(str, args.source))} as {root / args.name}", flush=True)
-    made = ingest.add(_source(args.source), args.name, root, z_projection=args.z_projection, **asked)
+    made = ingest.add(_source(args.source), args.name, root, **asked)
     frames = sum(p.n_frames for p in made.positions.values())
     print(
         f"{made.name}: {len(made.positions)} positions, {frames} frames, channels {', '.join(made.channels)}"

@@ -12,7 +12,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from dataops_parsl.dataset.description import FILE_NAME
+from dataops_parsl.dataset.description import FILE_NAME, Projection
 from dataops_parsl.dataset.growth import Growth, Survey
 from dataops_parsl.dataset.increment import new_frames, take_in
 from dataops_parsl.dataset.leftovers import STAGED, left_open, leftovers, tidy
@@ -121,6 +121,7 @@ def holds(
     link: bool = False,
     description: Path | None = None,
     exclude: Mapping[tuple[str, int], str] | None = None,
+    z_projection: Projection | None = None,
     progress: Callable[[int, int], None] | None = None,
 ) -> bool:
     """Whether a dataset is what `add` would make of a source: of the same folder and words, with nothing new.
@@ -135,6 +136,7 @@ def holds(
     if (
         dataset.record["source"] != str(listed.root)
         or (dataset.link is not None) != link
+        or z_projection not in (None, dataset.record["z_projection"])
         or not said.is_file()
     ):
         return False

@@ -326,6 +326,24 @@ def test_what_a_kill_after_the_rename_left_goes_with_the_next_command(
     assert not left.exists()
 
 
+def test_another_z_projection_is_another_dataset(
+    film: FilmMaker, bare_project: Project, capsys: pytest.CaptureFixture[str]
+) -> None:
+    source = film(n_frames=1, pixels=lambda *of: np.stack([frame(*of), frame(*of) + 1]))
+
+    def added(*words: str) -> int:
+        capsys.readouterr()
+        where = ["--name", "d", "--project", str(bare_project.root)]
+        return cli.main(["dataset", "add", str(source), *where, *words])
+
+    assert added("--z-projection", "max") == 0
+    for words in ((), ("--z-projection", "max")):
+        assert added(*words) == 0
+        assert "nothing to do" in capsys.readouterr().out
+    assert added("--z-projection", "mean") == 2
+    assert "there is a dataset 'd' already" in capsys.readouterr().err
+
+
 def test_a_failure_midway_leaves_nothing(film: FilmMaker, tmp_path: Path) -> None:
     def stop(done: int, total: int) -> None:
         if done > total // 2:
