@@ -11,7 +11,7 @@ from dataops_parsl.commands.counting import Counting
 from dataops_parsl.commands.setting import find_dataset, load_setting
 from dataops_parsl.dataset.listing import list_datasets
 from dataops_parsl.dataset.manifest import Dataset
-from dataops_parsl.dataset.record import MANIFEST, read_json
+from dataops_parsl.dataset.record import MANIFEST, lost_manifest, read_json
 from dataops_parsl.dataset.verify import Finding, notes, verify
 from dataops_parsl.errors import DatasetError, RejectedError
 from dataops_parsl.report.words import short_duration
@@ -31,6 +31,7 @@ def execute(args: argparse.Namespace) -> int:
     for row in list_datasets(paths.data_root, paths.legacy_root):
         if not (row.root / MANIFEST).is_file():
             print(f"{row.name}: {row.problem}")
+            spoilt += [f"{row.name} (1)"] if lost_manifest(row.root) else []
             continue
         try:
             n = _verify(row.root)
