@@ -96,6 +96,20 @@ def test_a_lost_manifest_is_found_without_a_name(
     assert "not all files are as they were taken in: d (1)" in said.err
 
 
+def test_names_of_any_bytes_are_said_in_one_line(
+    film: FilmMaker, bare_project: Project, capsys: pytest.CaptureFixture[str]
+) -> None:
+    root = add(film(), "d", bare_project.root / "data" / "datasets").root
+    (root / os.fsdecode(b"no\nd: all as taken in \xff")).write_text("")
+    assert cli.main(["dataset", "verify", "d", "--project", str(bare_project.root)]) == 5
+    said = capsys.readouterr().out
+    said.encode()
+    shown = r"no\x0ad: all as taken in \udcff"
+    assert f"  extra    {shown}: was not taken in\n" in said
+    assert f"  note: can be written to again: {shown};" in said
+    assert "\nd: all" not in said
+
+
 def test_what_became_writable_is_a_note(film: FilmMaker, tmp_path: Path) -> None:
     dataset = add(film(), "d", tmp_path / "data")
     assert notes(dataset) == []
