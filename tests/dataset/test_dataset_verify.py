@@ -77,6 +77,16 @@ def test_a_fingerprint_that_was_touched(film: FilmMaker, tmp_path: Path) -> None
     assert (finding.path, finding.kind) == ("manifest.json", "changed")
 
 
+def test_files_of_the_system_are_no_finding(film: FilmMaker, tmp_path: Path) -> None:
+    dataset = add(film(), "d", tmp_path / "data")
+    for name in (".nfs0000000000a1b2c3", ".DS_Store", "P1/Thumbs.db", "P1/gfp/desktop.ini"):
+        (dataset.root / name).write_text("")
+    assert verify(dataset) == []
+    assert notes(dataset) == []
+    (dataset.root / "P1" / "nfs").write_text("")
+    assert [finding.path for finding in verify(dataset)] == ["P1/nfs"]
+
+
 @pytest.mark.parametrize("left", ["manifest_files.json", "manifest", "appended-1"])
 def test_a_lost_manifest_is_found_without_a_name(
     film: FilmMaker, bare_project: Project, capsys: pytest.CaptureFixture[str], left: str
