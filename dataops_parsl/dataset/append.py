@@ -206,8 +206,9 @@ def _plate(
 def _commit(dataset: Dataset, staged: Path) -> None:
     root = dataset.root
     final = root / f"{APPENDED}{dataset.n_appended + 1}"
-    ours = staged.stat().st_ino
     _refuse_changed(dataset)
+    with written(staged):
+        ours = staged.stat().st_ino
     try:
         settle(staged, final)
         _refuse_changed(dataset)  # by one that took this command for dead: it was stopped for minutes

@@ -85,11 +85,10 @@ def staging(parent: Path, name: str) -> Iterator[Path]:
 
 
 def remove_dead(parent: Path, name: str) -> None:
-    """Remove what killed processes left that made something to get this name."""
+    """Remove what killed processes left that made something to get this name, as far as it can be removed."""
     for left in staged_for(parent, name):
         if not is_alive(left):
-            with suppress(FileNotFoundError):  # another command does the same
-                remove_tree(left)
+            _remove_quietly(left)  # it is in nobody's way, and another command may do the same
 
 
 def staged_for(parent: Path, name: str) -> list[Path]:
