@@ -24,6 +24,7 @@ from dataops_parsl.errors import UsageError
 from dataops_parsl.provenance import file_sha256
 from dataops_parsl.storage.atomic import sync_folder, write_bytes, write_json
 from dataops_parsl.storage.claims import Lease, is_live
+from dataops_parsl.storage.foreign import is_of_the_system
 
 MANIFEST = "provenance_manifest.json"
 LEASE = "lease.json"
@@ -32,8 +33,6 @@ BENCHMARK_RECORD = "run_metadata.json"
 """The same of a benchmark."""
 ADDED = ("acceptance_report.json", "acceptance_report.md", "report.html")
 """What may be added beside a sealed bundle: said about it, no part of it."""
-_OF_THE_SYSTEM = (".DS_Store", "Thumbs.db", "desktop.ini")
-"""Left behind by file browsers."""
 _HALF = ".half"
 """How the name of a folder ends that is being opened, or removed."""
 FORMAT = 2
@@ -188,8 +187,7 @@ def may_come_and_go(name: str) -> bool:
     last = name.rpartition("/")[2]
     return (
         name in (MANIFEST, LEASE, *ADDED)
-        or last in _OF_THE_SYSTEM
-        or last.startswith(".nfs")
+        or is_of_the_system(name)
         or (last.startswith(".") and last.endswith(".tmp"))
     )
 

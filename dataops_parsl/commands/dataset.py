@@ -19,6 +19,7 @@ from dataops_parsl.dataset.listing import DatasetRow, list_datasets
 from dataops_parsl.dataset.manifest import Dataset
 from dataops_parsl.dataset.names import check_name
 from dataops_parsl.dataset.proposal import propose
+from dataops_parsl.dataset.staging import remove_dead
 from dataops_parsl.dataset.writers import Format
 from dataops_parsl.errors import UsageError
 from dataops_parsl.truth.kit import truth_folder
@@ -96,13 +97,15 @@ def _add(args: argparse.Namespace) -> int:
         "link": args.link,
         "description": args.description,
         "exclude": exclude,
+        "z_projection": args.z_projection,
         "progress": Counting("files and frames"),
     }
     if holds(_source(args.source), args.name, root, **asked):
+        remove_dead(root, args.name)
         print(f"{args.name} is there, as {', '.join(map(str, args.source))} holds it: nothing to do")
         return 0
     print(f"Taking in {', '.join(map(str, args.source))} as {root / args.name}", flush=True)
-    made = ingest.add(_source(args.source), args.name, root, z_projection=args.z_projection, **asked)
+    made = ingest.add(_source(args.source), args.name, root, **asked)
     frames = sum(p.n_frames for p in made.positions.values())
     print(
         f"{made.name}: {len(made.positions)} positions, {frames} frames, channels {', '.join(made.channels)}"

@@ -12,6 +12,7 @@ from typing import Any
 from dataops_parsl.commands.setting import add_project_argument, load_setting
 from dataops_parsl.commands.signals import stop_signals
 from dataops_parsl.commands.text import columns
+from dataops_parsl.dataset.names import printable
 from dataops_parsl.errors import PartialError, UsageError
 from dataops_parsl.migration import journal
 from dataops_parsl.migration.checking import refuse_faults
@@ -19,7 +20,7 @@ from dataops_parsl.migration.copying import Ticks
 from dataops_parsl.migration.describing import describe
 from dataops_parsl.migration.execute import Outcome, execute, undo
 from dataops_parsl.migration.plan import Action, Item, Places, Plan, read_plan
-from dataops_parsl.migration.plan_text import commented, plan_text, words
+from dataops_parsl.migration.plan_text import plan_text, words
 from dataops_parsl.migration.proposing import Proposed, propose
 from dataops_parsl.migration.rules import load_rules
 from dataops_parsl.storage.atomic import write_bytes
@@ -112,22 +113,22 @@ def _print_items(items: Sequence[Item], done: Callable[[Item], bool] = lambda it
         size = "" if item.size is None else words(item.size)
         files = "" if item.files is None else str(item.files)
         why = f"{item.rule}: {item.why}" if item.why else item.rule
-        what, where = commented(item.key), commented(item.target)
-        rows.append((item.kind, what, files, size, how, where, commented(why)))
+        what, where = printable(item.key), printable(item.target)
+        rows.append((item.kind, what, files, size, how, where, printable(why)))
     print(columns(rows) if items else "No rule claims anything here.")
 
 
 def _print_rest(proposed: Proposed) -> None:
     if proposed.alone:
         print("\nleft alone, since no rule claims it:")
-        rows = [(f"  {commented(path)}", f"{n} files", words(size)) for path, size, n in proposed.alone]
+        rows = [(f"  {printable(path)}", f"{n} files", words(size)) for path, size, n in proposed.alone]
         print(columns(rows[:_SHOWN]))
         if len(rows) > _SHOWN:
             print(f"  … and {len(rows) - _SHOWN} more; the plan lists all")
     if proposed.questions:
         print("\nto look at:")
         for question in proposed.questions:
-            print(f"  {commented(question)}")
+            print(f"  {printable(question)}")
 
 
 def _carry_out(path: Path, places: Places, yes: bool) -> int:
@@ -155,7 +156,7 @@ def _undo(file: Path, yes: bool) -> int:
         begun = [p.begun for p in reversed(journal.read(file).values()) if p.begun is not None]
         for line in begun:
             back = "remove the link" if line["action"] == "link" else f"back to {line['source']}"
-            print(commented(f"{line['target']}: {back}"))
+            print(printable(f"{line['target']}: {back}"))
         print(f"\nNothing was done. To go back: {PROGRAM} --undo {file} --yes" if begun else "nothing to do")
         return 0
     with journal.open_journal(file) as opened, stop_signals():
@@ -164,7 +165,7 @@ def _undo(file: Path, yes: bool) -> int:
 
 
 def _say(item: str, done: str) -> None:
-    print(commented(f"{item}: {done}"), flush=True)
+    print(printable(f"{item}: {done}"), flush=True)
 
 
 def _size(plan: Plan) -> int:
@@ -187,7 +188,7 @@ def _ticks(total: int) -> Ticks:
 
 def _end(outcome: Outcome, afterwards: str) -> int:
     if outcome.failed:
-        lines = [f"  {commented(item)}: {_reason(error)}" for item, error in outcome.failed]
+        lines = [f"  {printable(item)}: {_reason(error)}" for item, error in outcome.failed]
         raise PartialError(
             "\n".join([f"{outcome.done} items are done, {len(lines)} are not, and lost nothing:", *lines]),
             "mend what is named; the same command goes on with the rest",
@@ -197,4 +198,4 @@ def _end(outcome: Outcome, afterwards: str) -> int:
 
 
 def _reason(error: Exception) -> str:
-    return "\n    ".join(commented(line) for line in str(error).splitlines())
+    return "\n    ".join(printable(line) for line in str(error).splitlines())

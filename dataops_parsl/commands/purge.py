@@ -17,7 +17,7 @@ from dataops_parsl.commands.old_logs import OldLog, old_logs
 from dataops_parsl.commands.old_logs import remove as remove_log
 from dataops_parsl.commands.purge_text import Found
 from dataops_parsl.commands.setting import Setting, add_project_argument, load_setting
-from dataops_parsl.dataset.names import check_name
+from dataops_parsl.dataset.names import check_name, printable
 from dataops_parsl.errors import PlaceError, UsageError, nearest
 from dataops_parsl.report.words import many
 from dataops_parsl.stages import discover
@@ -109,7 +109,7 @@ class _Purge:
         _say(purge_text.staying(found.choice))
         _say(purge_text.skipped(found.inventory.skipped))
         for bundle in known.unread if self.asked.gc else ():
-            _say(f"note: {bundle} does not say what it is made of, so nothing is kept for it")
+            _say(f"note: {printable(bundle)} does not say what it is made of, so nothing is kept for it")
         if not yes:
             _say(found.total() + ("; nothing was deleted, --yes deletes" if found.n else ""))
             return 0
@@ -168,7 +168,7 @@ class _Purge:
             if stage not in stages:
                 raise UsageError(
                     f"there is no stage {stage!r}{nearest(stage, stages)}",
-                    f"the stages are {', '.join(sorted(stages))}",
+                    f"the stages are {', '.join(map(printable, sorted(stages)))}",
                 )
 
     def _in_use(self, inventory: Inventory, known: Known) -> tuple[Callable[[Unit], str], list[Unit]]:

@@ -10,6 +10,7 @@ from pathlib import Path
 from dataops_parsl.commands.old_logs import OldLog
 from dataops_parsl.commands.text import columns
 from dataops_parsl.config import Retention
+from dataops_parsl.dataset.names import printable
 from dataops_parsl.report.words import many, number, size
 from dataops_parsl.storage.inventory import Inventory, Unit
 from dataops_parsl.storage.purging import Purged
@@ -39,7 +40,7 @@ def head(root: Path, asked: Asked, rules: Retention) -> str:
         words += [f"stage {' or '.join(asked.stages)}"] if asked.stages else []
         words += [f"unused for {_age(asked.older_than_s)}"] if asked.older_than_s else []
         words += ["what no known run needs"] if asked.gc else []
-        return f"{root}, by hand: {', '.join(words)}"
+        return f"{printable(str(root))}, by hand: {', '.join(words)}"
     words = []
     if rules.scratch_days:
         words.append(f"unused for more than {rules.scratch_days:g} days")
@@ -50,7 +51,7 @@ def head(root: Path, asked: Asked, rules: Retention) -> str:
             "no rule lets a step go; set retention.scratch_days or retention.max_scratch_gb, or say what "
             "goes by hand: --dataset, --stage, --older-than, --gc"
         )
-    return f"{root}, by policy: {', '.join(words)}"
+    return f"{printable(str(root))}, by policy: {', '.join(words)}"
 
 
 def _age(seconds: float) -> str:
@@ -121,7 +122,8 @@ class Found:
         ]
         if not rows and not others:
             return ""
-        lines = [columns([HEAD, *rows, *others[:MOST_NAMED]])]
+        cells = [tuple(map(printable, row)) for row in (*rows, *others[:MOST_NAMED])]
+        lines = [columns([HEAD, *cells])]
         if len(others) > MOST_NAMED:
             lines.append(f"and {len(others) - MOST_NAMED} more that were left behind")
         return "\n".join(lines)
@@ -146,7 +148,7 @@ def _figures(n_bytes: int, files: int, last_s: float | None = None) -> tuple[str
 def staying(choice: Choice) -> str:
     """What stays, a line for each reason."""
     lines = [
-        f"{many(n, 'step folder')}, {size(n_bytes)}, stay{'s' * (n == 1)}: {why}"
+        f"{many(n, 'step folder')}, {size(n_bytes)}, stay{'s' * (n == 1)}: {printable(why)}"
         for why, (n, n_bytes) in reasons(choice.staying).items()
     ]
     if choice.over_bytes:
@@ -174,7 +176,10 @@ def purged(done: Purged) -> str:
 
 
 def _named(word: str, paths: Mapping[str, str]) -> str:
-    lines = [f"{word}{path or '.'}{' ' * bool(why)}{why}" for path, why in list(paths.items())[:MOST_NAMED]]
+    lines = [
+        printable(f"{word}{path or '.'}{' ' * bool(why)}{why}")
+        for path, why in list(paths.items())[:MOST_NAMED]
+    ]
     if len(paths) > MOST_NAMED:
         lines.append(f"{word}{len(paths) - MOST_NAMED} more")
     return "\n".join(lines)

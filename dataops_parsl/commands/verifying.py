@@ -11,7 +11,8 @@ from dataops_parsl.commands.counting import Counting
 from dataops_parsl.commands.setting import find_dataset, load_setting
 from dataops_parsl.dataset.listing import list_datasets
 from dataops_parsl.dataset.manifest import Dataset
-from dataops_parsl.dataset.record import MANIFEST, read_json
+from dataops_parsl.dataset.names import printable
+from dataops_parsl.dataset.record import MANIFEST, lost_manifest, read_json
 from dataops_parsl.dataset.verify import Finding, notes, verify
 from dataops_parsl.errors import DatasetError, RejectedError
 from dataops_parsl.report.words import short_duration
@@ -30,12 +31,13 @@ def execute(args: argparse.Namespace) -> int:
     spoilt = []
     for row in list_datasets(paths.data_root, paths.legacy_root):
         if not (row.root / MANIFEST).is_file():
-            print(f"{row.name}: {row.problem}")
+            print(f"{row.name}: {printable(row.problem)}")
+            spoilt += [f"{row.name} (1)"] if lost_manifest(row.root) else []
             continue
         try:
             n = _verify(row.root)
         except (DatasetError, RejectedError) as error:
-            print(f"{row.name}: {error}")
+            print("\n".join(printable(line) for line in f"{row.name}: {error}".splitlines()))
             n = 1
         spoilt += [f"{row.name} ({n})"] if n else []
     if spoilt:
@@ -55,7 +57,7 @@ def _verify(root: Path) -> int:
     took = short_duration(time.monotonic() - started)
     _show(findings)
     for note in notes(dataset):
-        print(f"  note: {note}")
+        print(f"  note: {printable(note)}")
     files = dataset.record["files"]
     said = f"{dataset.name}: {files['n']} file{'s' * (files['n'] != 1)}, {files['size'] / 1e9:.2f} GB, {took}"
     print(f"{said}: {_files(len(findings)) + ' not' if findings else 'all'} as taken in")
@@ -64,7 +66,7 @@ def _verify(root: Path) -> int:
 
 def _show(findings: Sequence[Finding]) -> None:
     for finding in findings:
-        print(f"  {finding.kind:<8} {finding.path}: {finding.detail}")
+        print(printable(f"  {finding.kind:<8} {finding.path}: {finding.detail}"))
 
 
 def _files(n: int) -> str:

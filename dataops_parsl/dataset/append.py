@@ -12,7 +12,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from dataops_parsl.dataset.description import FILE_NAME
+from dataops_parsl.dataset.description import FILE_NAME, Projection
 from dataops_parsl.dataset.growth import Growth, Survey
 from dataops_parsl.dataset.increment import new_frames, take_in
 from dataops_parsl.dataset.leftovers import STAGED, left_open, leftovers, tidy
@@ -99,16 +99,13 @@ def append(
         return Appended(dataset, {})
     with staging(root, STAGED) as staged:
         _refuse_company(root, staged)
-        if read_json(root / MANIFEST) != dataset.record:
-            raise DatasetError(f"{dataset.name} was appended to meanwhile", "append again")
+        _refuse_changed(dataset)
         tidy(dataset)
-        if growth is not None:
-            plate, notes = _plate(dataset, listed, growth)
-            take_in(dataset, listed, growth, plate, staged, steps)
-    if growth is None:
-        remove_tree(staged)
-        return Appended(dataset, {})
-    _commit(root, staged, root / f"{APPENDED}{dataset.n_appended + 1}")
+        if growth is None:
+            return Appended(dataset, {})
+        plate, notes = _plate(dataset, listed, growth)
+        take_in(dataset, listed, growth, plate, staged, steps)
+        _commit(dataset, staged)
     now = Dataset.open(root)
     tidy(now)
     new = tuple(film.name for film in growth.films if film.name not in dataset.positions)
@@ -124,6 +121,7 @@ def holds(
     link: bool = False,
     description: Path | None = None,
     exclude: Mapping[tuple[str, int], str] | None = None,
+    z_projection: Projection | None = None,
     progress: Callable[[int, int], None] | None = None,
 ) -> bool:
     """Whether a dataset is what `add` would make of a source: of the same folder and words, with nothing new.
@@ -138,6 +136,7 @@ def holds(
     if (
         dataset.record["source"] != str(listed.root)
         or (dataset.link is not None) != link
+        or z_projection not in (None, dataset.record["z_projection"])
         or not said.is_file()
     ):
         return False
@@ -177,11 +176,16 @@ def _refuse_source(dataset: Dataset, listed: SourceFiles) -> None:
 def _refuse_company(root: Path, staged: Path) -> None:
     """Two that append at once: at least one of them sees the other, since each says so before it looks."""
     for other in staged_for(root, STAGED):
-        if other != staged and is_alive(other):
+        if other != staged.parent and is_alive(other):
             raise DatasetError(
                 f"another command appends to {root}: {other.name} is its folder",
                 "wait for it; if it runs on another machine that is gone, in two minutes it counts as dead",
             )
+
+
+def _refuse_changed(dataset: Dataset) -> None:
+    if read_json(dataset.root / MANIFEST) != dataset.record:
+        raise DatasetError(f"{dataset.name} was appended to meanwhile", "append again")
 
 
 def _plate(
@@ -199,15 +203,20 @@ def _plate(
     return {name: rows[name] for name in new if name in rows}, (note,) if lacking else ()
 
 
-def _commit(root: Path, staged: Path, final: Path) -> None:
+def _commit(dataset: Dataset, staged: Path) -> None:
+    root = dataset.root
+    final = root / f"{APPENDED}{dataset.n_appended + 1}"
+    _refuse_changed(dataset)
+    with written(staged):
+        ours = staged.stat().st_ino
     try:
         settle(staged, final)
+        _refuse_changed(dataset)  # by one that took this command for dead: it was stopped for minutes
         with written(root / MANIFEST):
             os.replace(final / MANIFEST, root / MANIFEST)
             sync_folder(root)
             sync_folder(final)
     except BaseException:
-        for left in (staged, final):
-            if left.exists() and (left / MANIFEST).exists():
-                remove_tree(left)
+        if (final / MANIFEST).exists() and final.stat().st_ino == ours:
+            remove_tree(final)
         raise

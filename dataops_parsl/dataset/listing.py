@@ -8,7 +8,7 @@ from pathlib import Path
 
 from dataops_parsl.dataset.manifest import Dataset
 from dataops_parsl.dataset.names import SAFE
-from dataops_parsl.dataset.record import MANIFEST
+from dataops_parsl.dataset.record import MANIFEST, lost_manifest
 from dataops_parsl.errors import DataopsError, DatasetError, nearest
 
 
@@ -87,6 +87,8 @@ def _roots(data_root: Path, legacy_root: Path | None) -> Iterator[Path]:
 
 
 def _row(folder: Path) -> DatasetRow:
+    if lost_manifest(folder):
+        return DatasetRow(folder.name, folder, problem=f"its {MANIFEST} is gone: restore it from a copy")
     if not (folder / MANIFEST).is_file():
         return DatasetRow(folder.name, folder, problem="never taken in: 'dataset add'")
     try:

@@ -47,3 +47,9 @@ def safe_name(raw: str) -> str:
     name = re.sub(r"[^A-Za-z0-9._-]+", "_", raw.strip().replace("µ", "u")).strip("_")
     name = re.sub(r"^[^A-Za-z0-9]+", "", name)
     return name or "unnamed"
+
+
+def printable(text: str) -> str:
+    """A text in one line that can stand in a comment or on a terminal, whatever names of files it holds."""
+    plain = text.encode("utf-8", "backslashreplace").decode()
+    return "".join(c if c.isprintable() else f"\\x{ord(c):02x}" for c in plain)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
@@ -63,6 +64,14 @@ def is_own(file: str) -> bool:
         or file.startswith(f"{FOLDER}/")
         or re.match(rf"{APPENDED}\d+/", file) is not None
     )
+
+
+def lost_manifest(root: Path) -> bool:
+    """Whether the manifest of a folder is gone that was a dataset: other files of the program are there."""
+    if os.path.lexists(root / MANIFEST):
+        return False
+    own = [root / FILES, root / FOLDER, *root.glob(f"{APPENDED}*")]
+    return any(path.exists() and is_own(path.name + "/" * path.is_dir()) for path in own)
 
 
 def record_of(row: Mapping[str, Any]) -> str:

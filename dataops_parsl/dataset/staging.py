@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+import secrets
 import shutil
 import stat
 from collections.abc import Iterator
@@ -16,6 +17,7 @@ from dataops_parsl.storage.atomic import sync_folder
 from dataops_parsl.storage.claims import Lease, is_live
 
 _OWNER = ".owner"
+_NEW = "new"
 _BLOCK = 1 << 20
 _ANY_WRITE = stat.S_IWUSR | stat.S_IWGRP | stat.S_IWOTH
 
@@ -49,52 +51,56 @@ def incoming(data_root: Path, name: str) -> Iterator[Path]:
     refuse_existing(data_root / name)
     with staging(data_root, name) as staged:
         yield staged
-    try:
         settle(staged, data_root / name)
-    except BaseException:
-        _remove_quietly(staged)
-        raise
 
 
 @contextmanager
 def staging(parent: Path, name: str) -> Iterator[Path]:
-    """A hidden folder that says whose it is during the block; after it the caller renames or removes it.
+    """A folder in a hidden one that says whose it is during the block; the caller renames it there.
 
-    What killed processes left for this name is removed first. It is removed when the block fails.
+    What killed processes left for this name is removed first, and at the end what was not renamed. The lease
+    lies beside the folder, so that it holds until what was renamed is committed too.
 
     Raises
     ------
     PlaceError
         `parent` cannot be written to.
     """
-    staged = parent / f".{name}.incoming-{os.getpid()}"
+    # Containers that share a place may have equal process ids.
+    home = parent / f".{name}.incoming-{secrets.token_hex(4)}-{os.getpid()}"
+    staged = home / _NEW
     with written(parent):
         parent.mkdir(parents=True, exist_ok=True)
-        for left in staged_for(parent, name):
-            if not is_alive(left):
-                remove_tree(left)
-        staged.mkdir()
-    lease = Lease(staged / _OWNER)
+        remove_dead(parent, name)
+        home.mkdir()
+    lease = Lease(home / _OWNER)
     try:
         with written(parent):
             lease.take()
+            staged.mkdir()
         with lease:
             yield staged
-    except BaseException:
-        _remove_quietly(staged)
-        raise
+    finally:
+        _remove_quietly(home)
+
+
+def remove_dead(parent: Path, name: str) -> None:
+    """Remove what killed processes left that made something to get this name, as far as it can be removed."""
+    for left in staged_for(parent, name):
+        if not is_alive(left):
+            _remove_quietly(left)  # it is in nobody's way, and another command may do the same
 
 
 def staged_for(parent: Path, name: str) -> list[Path]:
-    """Folders in which something is made, or was, to get this name."""
+    """Hidden folders in which something is made, or was, to get this name."""
     return sorted(parent.glob(f".{name}.incoming-*"))
 
 
-def is_alive(staged: Path) -> bool:
-    """Whether the process lives that makes what is staged: by its lease, before that by its id."""
-    if (staged / _OWNER).is_file():
-        return is_live(staged / _OWNER)
-    pid = staged.name.rpartition("-")[2]
+def is_alive(home: Path) -> bool:
+    """Whether the process lives that makes something there: by its lease, before that by its id."""
+    if (home / _OWNER).is_file():
+        return is_live(home / _OWNER)
+    pid = home.name.rpartition("-")[2]
     return not pid.isdigit() or _runs(int(pid))
 
 
@@ -172,10 +178,10 @@ def _allow_writing(folder: Path) -> None:
         folder.chmod(mode | stat.S_IRWXU)
 
 
-def _remove_quietly(staged: Path) -> None:
-    """After a failure, whose own message matters more."""
+def _remove_quietly(home: Path) -> None:
+    """After the work, or a failure whose own message matters more."""
     with suppress(OSError):
-        remove_tree(staged)
+        remove_tree(home)
 
 
 @contextmanager

@@ -16,6 +16,7 @@ from dataops_parsl.dataset.manifest import Dataset
 from dataops_parsl.dataset.record import MANIFEST, fingerprint, read_json, record_of
 from dataops_parsl.dataset.staging import is_writable, walk
 from dataops_parsl.errors import DatasetError
+from dataops_parsl.storage.foreign import is_of_the_system
 
 WAKE_S = 1.0
 """Progress is told this often, however long a file takes."""
@@ -93,7 +94,7 @@ def notes(dataset: Dataset) -> list[str]:
     open_ = []
     for folder, folders, files in os.walk(dataset.root):
         folders[:] = [name for name in folders if not name.startswith(".")]
-        paths = [Path(folder), *(Path(folder, file) for file in files)]
+        paths = [Path(folder), *(Path(folder, file) for file in files if not is_of_the_system(file))]
         names = [path.relative_to(dataset.root).as_posix() for path in paths]
         open_ += [
             name
@@ -170,7 +171,7 @@ def _extra(dataset: Dataset) -> list[Finding]:
     return [
         Finding(file, "extra", "was not taken in")
         for file in walk(dataset.root)
-        if file not in known and not _below(file, left)
+        if file not in known and not is_of_the_system(file) and not _below(file, left)
     ]
 
 

@@ -13,6 +13,7 @@ from dataops_parsl.dataset import ingest
 from dataops_parsl.dataset.description import FILE_NAME, load_description
 from dataops_parsl.dataset.manifest import Dataset
 from dataops_parsl.dataset.record import MANIFEST
+from dataops_parsl.dataset.staging import remove_dead
 from dataops_parsl.errors import DatasetError, PartialError
 from dataops_parsl.migration import copies, transfer
 from dataops_parsl.migration.copying import Ticks
@@ -197,6 +198,8 @@ class Carrier:
                 raise
         elif Dataset.open(goal).link != self.plan.place(item):
             raise transfer.taken(goal)
+        else:
+            remove_dead(goal.parent, goal.name)
         self.journal.write(item.key, "writing", files=digests_of(goal))
         self.journal.write(item.key, "done", kept="")
         self.journal.write(item.key, "finished")

@@ -6,6 +6,7 @@ import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
+from dataops_parsl.dataset.names import printable
 from dataops_parsl.migration.plan import Item
 from dataops_parsl.migration.proposing import Proposed
 
@@ -42,7 +43,7 @@ def plan_text(proposed: Proposed, name: str, journal: str, questions_of: Mapping
         if value := getattr(plan, key):
             lines.append(f"{key} = {quoted(value)}")
     if proposed.questions:
-        lines += ["", "# To look at first:", *(f"#   {commented(q)}" for q in proposed.questions)]
+        lines += ["", "# To look at first:", *(f"#   {printable(q)}" for q in proposed.questions)]
     for item in plan.item:
         lines += ["", *_item(item, questions_of.get(item.key, ()))]
     if proposed.alone:
@@ -50,7 +51,7 @@ def plan_text(proposed: Proposed, name: str, journal: str, questions_of: Mapping
             "",
             "# Left alone, since no rule claims it; write an [[item]] of your own for what should go too:",
         ]
-        lines += [f"#   {commented(path)}   {n} files, {words(size)}" for path, size, n in proposed.alone]
+        lines += [f"#   {printable(path)}   {n} files, {words(size)}" for path, size, n in proposed.alone]
     return "\n".join(lines) + "\n"
 
 
@@ -63,7 +64,7 @@ def _item(item: Item, questions: Sequence[str]) -> list[str]:
         f"action = {quoted(item.action)}",
         f"target = {quoted(item.target)}",
     ]
-    lines += [f"# to fill in there: {commented(question)}" for question in questions]
+    lines += [f"# to fill in there: {printable(question)}" for question in questions]
     if item.description:
         lines.append(f"description = {quoted(item.description)}")
     lines += [f"{key} = {quoted(said)}" for key, said in (("rule", item.rule), ("why", item.why)) if said]
@@ -79,12 +80,6 @@ def quoted(text: str) -> str:
     return json.dumps(text, ensure_ascii=False).replace("\x7f", "\\u007f")
 
 
-def commented(text: str) -> str:
-    """A text that can stand in a comment or on a terminal, whatever names it holds."""
-    plain = text.encode("utf-8", "backslashreplace").decode()
-    return "".join(c if c.isprintable() else f"\\x{ord(c):02x}" for c in plain)
-
-
 def words(size: int) -> str:
     """A size in words."""
     for unit, factor in (("TB", 1e12), ("GB", 1e9), ("MB", 1e6), ("kB", 1e3)):
@@ -95,4 +90,4 @@ def words(size: int) -> str:
 
 def shown(path: Path) -> str:
     """A path that can be printed."""
-    return commented(str(path))
+    return printable(str(path))

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import shutil
 import subprocess
+from collections.abc import Callable
 from contextlib import suppress
 from itertools import product
 from pathlib import Path
@@ -14,14 +15,16 @@ import numpy as np
 import pytest
 import tifffile
 
+from dataops_parsl.dataset import staging
 from dataops_parsl.dataset.append import append
 from dataops_parsl.dataset.ingest import add
-from dataops_parsl.dataset.leftovers import leftovers
+from dataops_parsl.dataset.leftovers import STAGED, leftovers
 from dataops_parsl.dataset.manifest import Dataset
 from dataops_parsl.dataset.staging import remove_tree
 from dataops_parsl.dataset.verify import verify
 from dataops_parsl.dataset.writers import Format, write
 from dataops_parsl.errors import DatasetError, PlaceError
+from dataops_parsl.storage.atomic import sync_folder
 from tests.dataset.films import describe, frame
 from tests.faults.scenario import digests
 from tests.faults.snapshots import writable
@@ -260,6 +263,78 @@ def test_what_cannot_be_appended(tmp_path: Path) -> None:
     assert append(source, "d", data).frames == {"P1": 1}
     with pytest.raises(DatasetError, match="is a dataset itself"):
         add(root, "copy", data)
+
+
+def _grown(tmp_path: Path) -> tuple[Path, Path]:
+    """A source that has grown since it was taken in, and the dataset's folder."""
+    source = _write_frames(tmp_path / "s", "P1", range(2))
+    (source / "dataset.toml").write_text(describe())
+    root = add(source, "d", tmp_path / "data").root
+    _write_frames(source, "P1", range(2, 4))
+    return source, root
+
+
+def test_a_second_one_is_refused_until_the_manifest_is_replaced(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Also on another host, where the process is not to be seen and the lease alone says that it lives."""
+    source, _ = _grown(tmp_path)
+    tried: set[str] = set()
+
+    def before(real: Callable[..., None]) -> Callable[..., None]:
+        def call(*places: Path) -> None:
+            place = Path(places[-1]).name
+            if (
+                place.startswith("appended-") or place in ("new", "P1", "manifest.json")
+            ) and place not in tried:
+                tried.add(place)
+                with pytest.raises(DatasetError, match="another command appends"):
+                    append(source, "d", tmp_path / "data")
+            real(*places)
+
+        return call
+
+    monkeypatch.setattr(staging, "_runs", lambda pid: False)
+    monkeypatch.setattr(staging, "sync_folder", before(staging.sync_folder))
+    monkeypatch.setattr(os, "rename", before(os.rename))
+    monkeypatch.setattr(os, "replace", before(os.replace))
+    assert verify(append(source, "d", tmp_path / "data").dataset) == []
+    assert tried == {"new", "P1", "appended-1", "manifest.json"}
+
+
+def test_the_folder_of_another_one_stays(tmp_path: Path) -> None:
+    source, root = _grown(tmp_path)
+
+    def other(done: int, total: int) -> None:
+        (root / "appended-1").mkdir(exist_ok=True)
+        (root / "appended-1/manifest.json").write_text("{}")
+
+    with pytest.raises(DatasetError):
+        append(source, "d", tmp_path / "data", progress=lambda a, b: other(a, b) if _staged(root) else None)
+    assert (root / "appended-1/manifest.json").read_text() == "{}"
+    assert not _staged(root)
+
+
+def test_a_manifest_that_another_one_replaced_stays(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    source, root = _grown(tmp_path)
+    manifest = root / "manifest.json"
+    now = manifest.read_text().replace('"format": 1', '"format": 2')
+
+    def sync(folder: Path) -> None:
+        sync_folder(folder)
+        manifest.unlink()
+        manifest.write_text(now)
+
+    monkeypatch.setattr(staging, "sync_folder", sync)
+    with pytest.raises(DatasetError, match="was appended to meanwhile"):
+        append(source, "d", tmp_path / "data")
+    assert manifest.read_text() == now
+    assert not (root / "appended-1").exists()
+    assert not _staged(root)
+
+
+def _staged(root: Path) -> list[Path]:
+    return staging.staged_for(root, STAGED)
 
 
 def test_a_full_disk_leaves_the_dataset_as_it_was(tmp_path: Path) -> None:

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import signal
 import stat
 import subprocess
@@ -14,12 +15,17 @@ import pytest
 import tifffile
 
 import dataops_parsl
+from dataops_parsl import cli
+from dataops_parsl.dataset import staging
 from dataops_parsl.dataset.digest import pixels_digest
 from dataops_parsl.dataset.ingest import add, propose
 from dataops_parsl.dataset.manifest import Dataset
+from dataops_parsl.dataset.verify import verify
 from dataops_parsl.errors import DatasetError, PlaceError
+from dataops_parsl.storage.atomic import sync_folder
 from tests.dataset.films import FilmMaker, describe, frame
 from tests.faults.snapshots import writable
+from tests.helpers import Project
 
 
 def test_pixels_and_records_are_those_planted(film: FilmMaker, tmp_path: Path) -> None:
@@ -282,13 +288,60 @@ def test_sigkill_leaves_nothing_under_the_name(film: FilmMaker, tmp_path: Path) 
     child.send_signal(signal.SIGKILL)
     child.wait()
     child.stdout.close()
-    left = [path.name for path in data_root.iterdir()]
-    assert left == [f".d.incoming-{child.pid}"]
+    (left,) = data_root.iterdir()
+    assert re.fullmatch(rf"\.d\.incoming-[0-9a-f]{{8}}-{child.pid}", left.name)
     other = data_root / f".d.incoming-{os.getppid()}"
     other.mkdir()
     dataset = add(source, "d", data_root)
     assert sorted(path.name for path in data_root.iterdir()) == [other.name, "d"]
     assert dataset.position("P1").read("pi", 39) is not None
+
+
+def test_a_second_command_leaves_what_is_staged_alone_to_the_end(
+    film: FilmMaker, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Also on another host, where the process is not to be seen and the lease alone says that it lives."""
+    seen = []
+
+    def sync(folder: Path) -> None:
+        sync_folder(folder)
+        with staging.staging(tmp_path / "data", "d") as other:
+            seen.append(other)
+
+    monkeypatch.setattr(staging, "_runs", lambda pid: False)
+    monkeypatch.setattr(staging, "sync_folder", sync)
+    assert verify(add(film(), "d", tmp_path / "data")) == []
+    assert len({place.parent for place in seen}) > 3, "names differ, though the process is the same"
+    assert [path.name for path in (tmp_path / "data").iterdir()] == ["d"]
+
+
+def test_what_a_kill_after_the_rename_left_goes_with_the_next_command(
+    film: FilmMaker, bare_project: Project
+) -> None:
+    words = ["dataset", "add", str(film()), "--name", "d", "--project", str(bare_project.root)]
+    assert cli.main(words) == 0
+    left = bare_project.root / "data" / "datasets" / ".d.incoming-0123abcd-4194305"
+    left.mkdir()
+    assert cli.main(words) == 0
+    assert not left.exists()
+
+
+def test_another_z_projection_is_another_dataset(
+    film: FilmMaker, bare_project: Project, capsys: pytest.CaptureFixture[str]
+) -> None:
+    source = film(n_frames=1, pixels=lambda *of: np.stack([frame(*of), frame(*of) + 1]))
+
+    def added(*words: str) -> int:
+        capsys.readouterr()
+        where = ["--name", "d", "--project", str(bare_project.root)]
+        return cli.main(["dataset", "add", str(source), *where, *words])
+
+    assert added("--z-projection", "max") == 0
+    for words in ((), ("--z-projection", "max")):
+        assert added(*words) == 0
+        assert "nothing to do" in capsys.readouterr().out
+    assert added("--z-projection", "mean") == 2
+    assert "there is a dataset 'd' already" in capsys.readouterr().err
 
 
 def test_a_failure_midway_leaves_nothing(film: FilmMaker, tmp_path: Path) -> None:

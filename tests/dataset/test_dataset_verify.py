@@ -8,15 +8,18 @@ from pathlib import Path
 
 import pytest
 
+from dataops_parsl import cli
 from dataops_parsl.commands.counting import Counting
 from dataops_parsl.dataset import verify as dataset_verify
 from dataops_parsl.dataset.digest import file_digest
 from dataops_parsl.dataset.ingest import add
 from dataops_parsl.dataset.listing import find, list_datasets
 from dataops_parsl.dataset.manifest import Dataset
+from dataops_parsl.dataset.staging import remove_tree
 from dataops_parsl.dataset.verify import Finding, notes, verify
 from dataops_parsl.errors import DatasetError
 from tests.dataset.films import FilmMaker, describe
+from tests.helpers import Project
 
 
 @pytest.mark.parametrize("link", [False, True])
@@ -72,6 +75,49 @@ def test_a_fingerprint_that_was_touched(film: FilmMaker, tmp_path: Path) -> None
     path.write_text(path.read_text().replace(dataset.fingerprint, "0" * 64))
     (finding,) = verify(Dataset.open(dataset.root))
     assert (finding.path, finding.kind) == ("manifest.json", "changed")
+
+
+def test_files_of_the_system_are_no_finding(film: FilmMaker, tmp_path: Path) -> None:
+    dataset = add(film(), "d", tmp_path / "data")
+    for name in (".nfs0000000000a1b2c3", ".DS_Store", "P1/Thumbs.db", "P1/gfp/desktop.ini"):
+        (dataset.root / name).write_text("")
+    assert verify(dataset) == []
+    assert notes(dataset) == []
+    (dataset.root / "P1" / "nfs").write_text("")
+    assert [finding.path for finding in verify(dataset)] == ["P1/nfs"]
+
+
+@pytest.mark.parametrize("left", ["manifest_files.json", "manifest", "appended-1"])
+def test_a_lost_manifest_is_found_without_a_name(
+    film: FilmMaker, bare_project: Project, capsys: pytest.CaptureFixture[str], left: str
+) -> None:
+    data_root = bare_project.root / "data" / "datasets"
+    add(film(), "d", data_root)
+    (data_root / "never").mkdir()
+    words = ["dataset", "verify", "--project", str(bare_project.root)]
+    assert cli.main(words) == 0
+    root = data_root / "d"
+    (root / "appended-1").mkdir()
+    for own in {"manifest.json", "manifest_files.json", "manifest", "appended-1"} - {left}:
+        remove_tree(root / own) if (root / own).is_dir() else (root / own).unlink()
+    assert cli.main(words) == 5
+    said = capsys.readouterr()
+    assert "d: its manifest.json is gone" in said.out
+    assert "not all files are as they were taken in: d (1)" in said.err
+
+
+def test_names_of_any_bytes_are_said_in_one_line(
+    film: FilmMaker, bare_project: Project, capsys: pytest.CaptureFixture[str]
+) -> None:
+    root = add(film(), "d", bare_project.root / "data" / "datasets").root
+    (root / os.fsdecode(b"no\nd: all as taken in \xff")).write_text("")
+    assert cli.main(["dataset", "verify", "d", "--project", str(bare_project.root)]) == 5
+    said = capsys.readouterr().out
+    said.encode()
+    shown = r"no\x0ad: all as taken in \udcff"
+    assert f"  extra    {shown}: was not taken in\n" in said
+    assert f"  note: can be written to again: {shown};" in said
+    assert "\nd: all" not in said
 
 
 def test_what_became_writable_is_a_note(film: FilmMaker, tmp_path: Path) -> None:

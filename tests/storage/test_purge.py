@@ -366,6 +366,26 @@ def test_what_leads_outside_is_skipped_and_named_and_the_rest_is_done(
         assert f"skipped: {name}" in said, name
 
 
+FORGED = b"no\nDeleted 9 files \xff"
+"""A name of a file that would end one line and begin another, and is not UTF-8."""
+SHOWN = r"no\x0aDeleted 9 files \udcff"
+
+
+def test_names_of_any_bytes_are_said_in_one_line(tree: Project, purge: Purge) -> None:
+    (_scratch(tree) / os.fsdecode(FORGED)).mkdir()
+    (_scratch(tree) / "one" / os.fsdecode(FORGED)).mkdir()
+    log = make_run(tree.root / "output", run_id(9), [], sealed=False).root / "log"
+    (log / os.fsdecode(FORGED)).write_text("")
+    for path in log.rglob("*"):
+        os.utime(path, (0, 0))
+    said = purge()
+    said.encode()
+    assert f"skipped: {SHOWN} was not made by this program" in said
+    assert f"log/{SHOWN}  " in said
+    assert "\nDeleted 9 files" not in said
+    assert SHOWN in purge("--stage", "nonesuch", expect=2)
+
+
 def test_a_scratch_root_that_is_a_link_is_purged_where_it_leads(tree: Project, purge: Purge) -> None:
     scratch = _scratch(tree)
     scratch.rename(tree.root / "large disk")
