@@ -19,6 +19,7 @@ from dataops_parsl.migration import copies, transfer
 from dataops_parsl.migration.copying import remove
 from dataops_parsl.migration.journal import journal_path, open_journal
 from dataops_parsl.migration.plan import Action, Item
+from dataops_parsl.migration.ways import token
 from tests.migration.older import DESCRIPTION, Lab, film, hyperstack, sha256s, small, state, write
 
 
@@ -117,6 +118,23 @@ def test_links_lead_where_they_led(lab: Lab) -> None:
     assert os.readlink(paper / "films") == str(lab.data / "datasets" / "exp1"), "it follows what moves"
     assert os.readlink(paper / "dangling") == "nowhere"
     assert os.readlink(paper / "loop") == "loop"
+
+
+def test_a_file_that_is_called_like_a_link_on_its_way_stays(lab: Lab) -> None:
+    mine = write(lab.old / "paper" / ".films.link", "mine")
+    before = state(lab.old)
+    lab.look("move")
+    needed = lab.old / "paper" / f".films.{token('paper', lab.file)}.link"
+    write(needed, "mine too")
+    lab.change("paper", files=None, size=None)
+    (outcome,) = lab.go().failed
+    assert "has a name that the program needs" in str(outcome[1])
+    assert (needed.read_text(), mine.read_text()) == ("mine too", "mine")
+    needed.unlink()
+    assert lab.go().failed == []
+    assert (lab.data / "paper_figures" / "paper" / ".films.link").read_text() == "mine"
+    assert lab.back().failed == []
+    assert state(lab.old) == before
 
 
 def test_a_dataset_that_waits_for_its_description(lab: Lab, tmp_path: Path) -> None:
