@@ -13,7 +13,7 @@ import pytest
 from dataops_parsl.bundle import Bundle
 from dataops_parsl.dataset import ingest
 from dataops_parsl.dataset.manifest import Dataset
-from dataops_parsl.dataset.verify import verify
+from dataops_parsl.dataset.verify import notes, verify
 from dataops_parsl.errors import InterruptedRunError, UsageError
 from dataops_parsl.migration import copies, transfer
 from dataops_parsl.migration.copying import remove
@@ -118,6 +118,29 @@ def test_links_lead_where_they_led(lab: Lab) -> None:
     assert os.readlink(paper / "films") == str(lab.data / "datasets" / "exp1"), "it follows what moves"
     assert os.readlink(paper / "dangling") == "nowhere"
     assert os.readlink(paper / "loop") == "loop"
+
+
+@pytest.mark.parametrize("action", ["move", "copy"])
+def test_links_in_a_films_folder_are_not_followed(lab: Lab, tmp_path: Path, action: Action) -> None:
+    raw, analysis = lab.old / "exp1" / "raw", tmp_path / "home" / "analysis"
+    table, _ = write(tmp_path / "home" / "b.csv"), write(analysis / "a.csv")
+    frame = Path("P1", "gfp", "im_00002.tif")
+    (raw / frame).symlink_to(film(tmp_path / "home" / "raw", n_frames=3) / frame)
+    for name, leads in (("analysis", analysis), ("b.csv", table), ("again.txt", "notes.txt")):
+        (raw / name).symlink_to(leads)
+    (raw / "gone").symlink_to("nowhere")
+    before, home = state(lab.old), state(tmp_path / "home")
+    lab.look(action)
+    assert lab.go().failed == []
+    dataset = Dataset.open(lab.data / "datasets" / "exp1")
+    assert set(dataset.files) == {"notes.txt", "again.txt", *(f"P1/gfp/im_0000{t}.tif" for t in range(3))}
+    assert verify(dataset) == []
+    assert [n.partition(";")[0] for n in notes(dataset)] == ["can be written to again: P1, P1/gfp, manifest"]
+    assert (dataset.root / "notes.txt").stat().st_mode & 0o222 == 0
+    assert (dataset.root / "gone").is_symlink()
+    assert state(tmp_path / "home") == home, "nothing elsewhere was made read-only"
+    assert lab.back().failed == []
+    assert state(lab.old) == before
 
 
 def test_a_file_that_is_called_like_a_link_on_its_way_stays(lab: Lab) -> None:
