@@ -20,6 +20,7 @@ from dataops_parsl.migration.copying import remove
 from dataops_parsl.migration.journal import journal_path, open_journal
 from dataops_parsl.migration.plan import Action, Item
 from dataops_parsl.migration.ways import token
+from dataops_parsl.storage.users import Use
 from tests.migration.older import DESCRIPTION, Lab, film, hyperstack, sha256s, small, state, write
 
 
@@ -226,6 +227,34 @@ def test_snapshots_and_bundles_keep_what_they_are(tmp_path: Path, action: str) -
     assert state(lab.old) == before
     for folder, _, _ in os.walk(made.root):
         os.chmod(folder, 0o755)
+
+
+@pytest.mark.parametrize("home", ["data/scratch", "elsewhere"])
+def test_what_a_living_run_works_on_stays_until_it_ends(tmp_path: Path, home: str) -> None:
+    lab = Lab(tmp_path, tmp_path / "old")
+    ingest.add(film(tmp_path / "films"), "mine", lab.old / "data" / "datasets")
+    ingest.add(film(tmp_path / "other films"), "other", lab.old / "data" / "datasets")
+    scratch = lab.old / home / "mine"
+    write(scratch / "contact" / "pairs-0a1b" / "receipts" / "x.json", "{}")
+    mine = {"data/datasets/mine", f"{home}/mine"}
+    with Use(scratch, "r1", ["contact/pairs-0a1b"]):
+        left = {item.source for item in lab.look("move").item if item.action == "leave"}
+        assert left == mine
+        alone = Lab(tmp_path, lab.old / "data" / "datasets").look("move").item
+        assert [item.source for item in alone if item.action == "leave"] == ["mine"] * (home != "elsewhere")
+    shutil.rmtree(scratch / ".runs")
+    (scratch / ".lock").unlink()
+    assert {item.source for item in lab.look("move").active} == {*mine, "data/datasets/other"}
+    for key in mine:
+        lab.change(key, files=None, size=None)
+    with Use(scratch, "r2", ["contact/pairs-0a1b"]):
+        outcome = lab.go()
+        assert {key for key, _ in outcome.failed} == mine
+        assert all("the living run r2" in str(error) for _, error in outcome.failed)
+        assert verify(Dataset.open(lab.old / "data" / "datasets" / "mine")) == []
+        assert (scratch / "contact" / "pairs-0a1b" / "receipts" / "x.json").is_file()
+    assert lab.go().failed == []
+    assert verify(Dataset.open(lab.data / "datasets" / "mine")) == []
 
 
 def test_hard_links_stay_one_file(lab: Lab) -> None:
