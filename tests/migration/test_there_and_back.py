@@ -331,6 +331,34 @@ def test_a_source_that_changes_before_it_is_removed_is_kept(
     assert figure.read_text() == "<svg>drawn anew</svg>"
 
 
+def test_a_source_that_changed_and_was_half_taken_away_is_kept_on_the_way_back(
+    across: Lab, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    lab = across
+    before = state(lab.old)
+    for item in lab.look("move").item:
+        lab.change(item.key, action="move" if item.key == "paper" else "leave")
+    leaving = lab.old / f".paper.{token('paper', lab.file)}.leaving"
+
+    def killed(place: Path) -> None:
+        raise InterruptedRunError("as by Ctrl-C")
+
+    monkeypatch.setattr(copies, "remove", killed)
+    with pytest.raises(InterruptedRunError):
+        lab.go()
+    monkeypatch.undo()
+    figure = leaving / "fig1.svg"
+    times = figure.stat().st_atime_ns, figure.stat().st_mtime_ns
+    write(figure, "<svg>drawn anew</svg>")
+    ((_, error),) = lab.back().failed
+    assert f"{leaving} was changed since it was copied: fig1.svg was changed" in str(error)
+    assert figure.read_text() == "<svg>drawn anew</svg>"
+    write(figure, "<svg/>")
+    os.utime(figure, ns=times)
+    assert lab.back().failed == []
+    assert state(lab.old) == before
+
+
 def _before_removal(monkeypatch: pytest.MonkeyPatch, place: Path, change: Callable[[], object]) -> None:
     real = copies.remove_start
 
