@@ -10,6 +10,7 @@ from typing import Any
 from dataops_parsl.bench.record import MASTER, REPLAY
 from dataops_parsl.bundle import Bundle, bundles
 from dataops_parsl.commands.which import all_runs
+from dataops_parsl.migration.taking_in import MIGRATED
 from dataops_parsl.storage.retention import Known
 
 
@@ -27,7 +28,7 @@ def known_runs(output_root: Path, keep_last: int) -> Known:
     for bundle in sorted(all_runs(output_root), key=lambda b: b.id, reverse=True):
         said: Any = bundle.facts
         facts: dict[str, Any] = said if isinstance(said, dict) else {}
-        if facts.get("status") == "abandoned":
+        if facts.get("status") in ("abandoned", MIGRATED):
             continue
         dataset, keys = _steps(facts)
         if dataset is None:

@@ -79,12 +79,17 @@ def old_logs(root: Root, older_than_s: float, now: float, skipped: dict[str, str
             if home not in homes:
                 homes.add(home)
                 found += _entries(root, home, (), None, skipped)
-            if not older_than_s or bundle.sealed or bundle.live or not bundle.facts:
+            if not older_than_s or bundle.sealed or bundle.live or not _is_ours(bundle):
                 continue
             logs = _entries(root, home, (run, LOG), bundle, skipped)
             if logs and now - max(log.written_s for log in logs) > older_than_s:
                 found += [log for log in logs if log.name not in KEPT]
     return found
+
+
+def _is_ours(bundle: Bundle) -> bool:
+    """Whether a run of this program opened it: older results that were migrated lie beside, never sealed."""
+    return bundle.facts.get("status") in ("open", "abandoned")
 
 
 def _folders(output_root: Path, bundle: Bundle) -> Iterator[tuple[tuple[str, ...], str]]:

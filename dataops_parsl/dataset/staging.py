@@ -22,8 +22,15 @@ _BLOCK = 1 << 20
 _ANY_WRITE = stat.S_IWUSR | stat.S_IWGRP | stat.S_IWOTH
 
 
-def walk(root: Path) -> list[str]:
-    """All files below a folder, links followed, hidden folders not: sorted, relative, with ``/``."""
+def walk(root: Path, *, inside: bool = False) -> list[str]:
+    """All files below a folder, links followed, hidden folders not: sorted, relative, with ``/``.
+
+    Parameters
+    ----------
+    inside : bool
+        Links that lead out of the folder, or nowhere, are neither followed nor listed.
+    """
+    home = os.path.realpath(root)
     seen: set[str] = set()
     files: list[str] = []
     for folder, folders, names in os.walk(root, followlinks=True):
@@ -33,8 +40,16 @@ def walk(root: Path) -> list[str]:
             continue
         seen.add(real)
         folders[:] = sorted(name for name in folders if not name.startswith("."))
+        if inside:
+            folders[:] = [name for name in folders if not _leads_out(Path(folder, name), home)]
+            names = [name for name in names if not _leads_out(Path(folder, name), home)]
         files += [(Path(folder) / name).relative_to(root).as_posix() for name in names]
     return sorted(files)
+
+
+def _leads_out(path: Path, home: str) -> bool:
+    """Whether it is a link, and leads out of a folder or nowhere."""
+    return path.is_symlink() and not (path.exists() and Path(os.path.realpath(path)).is_relative_to(home))
 
 
 @contextmanager

@@ -94,7 +94,8 @@ def notes(dataset: Dataset) -> list[str]:
     open_ = []
     for folder, folders, files in os.walk(dataset.root):
         folders[:] = [name for name in folders if not name.startswith(".")]
-        paths = [Path(folder), *(Path(folder, file) for file in files if not is_of_the_system(file))]
+        own = (Path(folder, file) for file in files if not is_of_the_system(file))
+        paths = [Path(folder), *(path for path in own if not path.is_symlink())]
         names = [path.relative_to(dataset.root).as_posix() for path in paths]
         open_ += [
             name
@@ -170,7 +171,7 @@ def _extra(dataset: Dataset) -> list[Finding]:
     left = leftovers(dataset)
     return [
         Finding(file, "extra", "was not taken in")
-        for file in walk(dataset.root)
+        for file in walk(dataset.root, inside=True)
         if file not in known and not is_of_the_system(file) and not _below(file, left)
     ]
 

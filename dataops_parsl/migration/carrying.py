@@ -21,6 +21,7 @@ from dataops_parsl.migration.describing import sources
 from dataops_parsl.migration.journal import Journal, Progress
 from dataops_parsl.migration.links import new_texts
 from dataops_parsl.migration.listing import counted, differences, listing, n_files, size_of
+from dataops_parsl.migration.living import why_in_use
 from dataops_parsl.migration.plan import Item, Places, Plan, names_of
 from dataops_parsl.migration.retracting import retract
 from dataops_parsl.migration.taking_in import Note, digests_of, record_results, take_in
@@ -77,8 +78,7 @@ class Carrier:
             The disk is full; nothing is lost.
         """
         progress = self.journal.of(item.key)
-        if item.kind == "output" and Bundle.at(self.plan.place(item)).live:
-            raise PartialError(f"{self.plan.place(item)} is written by a living run", "let it end")
+        self._refuse_in_use(item)
         if item.action == "link" and self._is_film(item):
             return self._link_film(item, progress)
         if progress.begun is None or self._never_left(progress):
@@ -91,6 +91,14 @@ class Carrier:
         kept = progress.done["kept"]
         done = f"copied; the source stays: {kept}" if kept else _PAST[item.action]
         return f"{done}, and a dataset now" if progress.begun and progress.begun["film"] else done
+
+    def _refuse_in_use(self, item: Item) -> None:
+        place = self.plan.place(item)
+        if item.kind == "output" and Bundle.at(place).live:
+            raise PartialError(f"{place} is written by a living run", "let it end")
+        scratches = (self.plan.place(other) for other in self.plan.item if other.kind == "intermediate")
+        if in_use := why_in_use(place, scratches, whole=not item.only):
+            raise PartialError(f"{place} stays for now: {in_use}", "let it end")
 
     def _begin(self, item: Item) -> None:
         place, goal = self.plan.place(item), self.plan.goal(item)

@@ -15,6 +15,7 @@ from dataops_parsl.dataset.record import MANIFEST, read_json
 from dataops_parsl.errors import DatasetError, UsageError
 from dataops_parsl.migration.classify import Claim, Found, classify
 from dataops_parsl.migration.links import destination
+from dataops_parsl.migration.living import scratches_in, why_in_use
 from dataops_parsl.migration.plan import FORMAT, Action, Item, Places, Plan
 from dataops_parsl.migration.rules import Rule
 from dataops_parsl.migration.targets import Targets
@@ -73,6 +74,7 @@ class _Proposer:
         self._top, self._places, self._found, self._action = top, places, found, action
         self._questions = list(found.questions)
         self._alone = list(found.alone)
+        self._scratches = scratches_in(top)
         self._read_by = _links_of_snapshots(found.claims)
 
     def proposed(self, own_rules: str) -> Proposed:
@@ -135,6 +137,8 @@ class _Proposer:
             return f"there is something at {target} already"
         if claim.rule.name == "bundle" and Bundle.at(claim.folder.path).live:
             return "a living run writes it"
+        if in_use := why_in_use(claim.folder.path, self._scratches, whole=not claim.only):
+            return in_use
         for root, snapshot in self._read_by.items():
             if any(
                 f.path == root or f.path.is_relative_to(root) or root.is_relative_to(f.path)

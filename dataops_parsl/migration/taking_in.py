@@ -72,9 +72,12 @@ def take_in(folder: Path, description: Path | None, source: Path, token: str, no
     finally:
         remove(aside)
     dataset = Dataset.open(folder)
+    home = os.path.realpath(folder)
     for file in dataset.files:
-        if os.stat(folder / file).st_nlink == 1:  # else a file elsewhere would change too
-            make_read_only(folder / file)
+        path = Path(os.path.realpath(folder / file))
+        # Else a file elsewhere would change too: by a link, or by its other name.
+        if path.is_relative_to(home) and os.stat(path).st_nlink == 1:
+            make_read_only(path)
     return dataset
 
 
@@ -84,10 +87,13 @@ def aside_of(folder: Path, token: str) -> Path:
 
 
 def _own(made: Dataset, folder: Path, source: Path) -> None:
-    """Let the manifest say that the data lie beside it, with every file that came along."""
+    """Let the manifest say that the data lie beside it, with every file that came along.
+
+    What links out of the folder lead to, or links that lead nowhere, did not come along.
+    """
     files = dict(made.files)
     words = {FILE_NAME, made.description.plate, made.description.times}
-    for file in walk(folder):
+    for file in walk(folder, inside=True):
         if file not in files and file not in words:
             files[file] = {"size": (folder / file).stat().st_size, "sha256": file_digest(folder / file)}
     listed, manifest = made.root / FILES, made.root / MANIFEST

@@ -173,17 +173,18 @@ def by_rename(way: Transfer) -> None:
     PartialError
         Something else stands at the target, or the source is gone.
     """
+    _refuse_names_of_links(way)
     for pair in way.pairs:
         texts = way.texts_below(pair)
         if os.path.lexists(pair.moving):
-            _write_links(pair.moving, texts, way.below(pair))
+            _write_links(pair, texts, way.below(pair))
             rename(pair.moving, pair.end)
         elif not os.path.lexists(pair.end):
             refuse_gone(pair)
             _make_movable(pair.start)
             rename(pair.start, pair.moving if texts else pair.end)
             if texts:
-                _write_links(pair.moving, texts, way.below(pair))
+                _write_links(pair, texts, way.below(pair))
                 rename(pair.moving, pair.end)
         elif os.path.lexists(pair.start):
             raise taken(pair.end)
@@ -237,8 +238,23 @@ def rename(start: Path, end: Path) -> None:
             raise
 
 
-def _write_links(base: Path, texts: Mapping[str, str], said: Listing) -> None:
+def _aside(link: Path, token: str) -> Path:
+    """Where a link is written anew before it takes the place of the old one."""
+    return link.with_name(f".{link.name}.{token}.link")
+
+
+def _refuse_names_of_links(way: Transfer) -> None:
+    """Raise, before anything is moved, when an entry has the name under which a link is written anew."""
+    for relative in way.texts:
+        if relative != SELF and str(_aside(Path(relative), way.token)) in way.said:
+            raise PartialError(
+                f"{_aside(at(way.start, relative), way.token)} has a name that the program needs", "rename it"
+            )
+
+
+def _write_links(pair: Pair, texts: Mapping[str, str], said: Listing) -> None:
     """Make links say what they say at the end; the folders that they lie in keep their times and modes."""
+    base = pair.moving
     folders = {str(Path(relative).parent) for relative in texts if relative != SELF}
     for folder in folders:
         at(base, folder).chmod(stat.S_IRWXU)
@@ -246,8 +262,8 @@ def _write_links(base: Path, texts: Mapping[str, str], said: Listing) -> None:
         link = at(base, relative)
         if os.readlink(link) == text:
             continue
-        new = link.with_name(f".{link.name}.link")
-        if os.path.lexists(new):
+        new = _aside(link, pair.token)
+        if os.path.lexists(new):  # left by a kill: no entry of the item is called so
             new.unlink()
         with place_errors(link):
             os.symlink(text, new)

@@ -115,6 +115,9 @@ def _end_removal(way: Transfer, digests: Mapping[str, str]) -> None:
     leaving = [pair for pair in way.pairs if os.path.lexists(pair.leaving)]
     if leaving and (wrong := wrong_digests(way.end, digests)):
         raise PartialError(f"{way.end} is not whole any more: {some(wrong)}", _BY_HAND)
+    for pair in leaving:  # all are compared before one is removed: a kill may have come before they ever were
+        if wrong := differences(way.below(pair), listing(pair.leaving), partly=True):
+            raise PartialError(f"{pair.leaving} was changed since it was copied: {some(wrong)}", _BY_HAND)
     for pair in leaving:
         remove(pair.leaving)
 

@@ -15,7 +15,6 @@ from dataops_parsl.migration.copying import remove
 from tests.faults.scenario import Scenario, digests, tries
 from tests.helpers import PROJECT
 from tests.migration.older import sha256, sha256s, small
-from tests.slurm.test_place_faults import fill, small_disk  # noqa: F401  (a fixture)
 
 WRITTEN = ("manifest.json", "manifest_files.json", "P1.json", "run.json")
 """Files of the program beside those that are brought."""
@@ -153,7 +152,7 @@ def test_killed_at_every_point(tmp_path: Path, scenario: type[Migrate]) -> None:
 @pytest.mark.parametrize("scenario", [Migrate, Undo])
 def test_killed_at_every_point_across_disks(
     tmp_path: Path,
-    small_disk: Path,  # noqa: F811
+    small_disk: Path,
     scenario: type[Migrate],
 ) -> None:
     assert tries(scenario(tmp_path / "project", small_disk)) > 80

@@ -16,9 +16,8 @@ from dataops_parsl.dataset.manifest import Dataset
 from dataops_parsl.dataset.verify import verify
 from dataops_parsl.errors import PlaceError
 from tests.faults.scenario import digests
-from tests.helpers import Project, wait_for
+from tests.helpers import Project, fill, wait_for
 from tests.migration.older import Lab, sha256s, small, state, write
-from tests.slurm.test_place_faults import fill, small_disk  # noqa: F401  (a fixture)
 
 pytestmark = pytest.mark.faults
 
@@ -26,7 +25,7 @@ N_FILES = 10_000
 
 
 @pytest.fixture
-def onto_small_disk(tmp_path: Path, small_disk: Path) -> Lab:  # noqa: F811
+def onto_small_disk(tmp_path: Path, small_disk: Path) -> Lab:
     """The project's data lie on a small disk."""
     lab = Lab(tmp_path, small(tmp_path / "old"))
     lab.project.mkdir()
@@ -34,7 +33,7 @@ def onto_small_disk(tmp_path: Path, small_disk: Path) -> Lab:  # noqa: F811
     return lab
 
 
-def test_the_disk_runs_full_in_the_middle(onto_small_disk: Lab, small_disk: Path) -> None:  # noqa: F811
+def test_the_disk_runs_full_in_the_middle(onto_small_disk: Lab, small_disk: Path) -> None:
     lab = onto_small_disk
     for n in range(20):
         write(lab.old / "paper" / f"{n}.png", os.urandom(100_000))
@@ -62,7 +61,7 @@ def test_the_disk_runs_full_in_the_middle(onto_small_disk: Lab, small_disk: Path
     assert state(lab.old) == before
 
 
-def test_the_journals_disk_is_full(tmp_path: Path, small_disk: Path) -> None:  # noqa: F811
+def test_the_journals_disk_is_full(tmp_path: Path, small_disk: Path) -> None:
     lab = Lab(tmp_path, small(tmp_path / "old"))
     lab.project.mkdir()
     lab.file = small_disk / "plan.toml"
@@ -97,7 +96,7 @@ def _mount(*words: str | Path) -> None:
         pytest.skip(f"this cannot be mounted here: {done.stderr.strip()}")
 
 
-def test_a_read_only_disk_keeps_its_files(tmp_path: Path, small_disk: Path) -> None:  # noqa: F811
+def test_a_read_only_disk_keeps_its_files(tmp_path: Path, small_disk: Path) -> None:
     lab = Lab(tmp_path, small(small_disk / "old"))
     lab.project.mkdir()
     before = state(lab.old)

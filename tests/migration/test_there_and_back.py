@@ -13,12 +13,14 @@ import pytest
 from dataops_parsl.bundle import Bundle
 from dataops_parsl.dataset import ingest
 from dataops_parsl.dataset.manifest import Dataset
-from dataops_parsl.dataset.verify import verify
+from dataops_parsl.dataset.verify import notes, verify
 from dataops_parsl.errors import InterruptedRunError, UsageError
 from dataops_parsl.migration import copies, transfer
 from dataops_parsl.migration.copying import remove
 from dataops_parsl.migration.journal import journal_path, open_journal
 from dataops_parsl.migration.plan import Action, Item
+from dataops_parsl.migration.ways import token
+from dataops_parsl.storage.users import Use
 from tests.migration.older import DESCRIPTION, Lab, film, hyperstack, sha256s, small, state, write
 
 
@@ -119,6 +121,46 @@ def test_links_lead_where_they_led(lab: Lab) -> None:
     assert os.readlink(paper / "loop") == "loop"
 
 
+@pytest.mark.parametrize("action", ["move", "copy"])
+def test_links_in_a_films_folder_are_not_followed(lab: Lab, tmp_path: Path, action: Action) -> None:
+    raw, analysis = lab.old / "exp1" / "raw", tmp_path / "home" / "analysis"
+    table, _ = write(tmp_path / "home" / "b.csv"), write(analysis / "a.csv")
+    frame = Path("P1", "gfp", "im_00002.tif")
+    (raw / frame).symlink_to(film(tmp_path / "home" / "raw", n_frames=3) / frame)
+    for name, leads in (("analysis", analysis), ("b.csv", table), ("again.txt", "notes.txt")):
+        (raw / name).symlink_to(leads)
+    (raw / "gone").symlink_to("nowhere")
+    before, home = state(lab.old), state(tmp_path / "home")
+    lab.look(action)
+    assert lab.go().failed == []
+    dataset = Dataset.open(lab.data / "datasets" / "exp1")
+    assert set(dataset.files) == {"notes.txt", "again.txt", *(f"P1/gfp/im_0000{t}.tif" for t in range(3))}
+    assert verify(dataset) == []
+    assert [n.partition(";")[0] for n in notes(dataset)] == ["can be written to again: P1, P1/gfp, manifest"]
+    assert (dataset.root / "notes.txt").stat().st_mode & 0o222 == 0
+    assert (dataset.root / "gone").is_symlink()
+    assert state(tmp_path / "home") == home, "nothing elsewhere was made read-only"
+    assert lab.back().failed == []
+    assert state(lab.old) == before
+
+
+def test_a_file_that_is_called_like_a_link_on_its_way_stays(lab: Lab) -> None:
+    mine = write(lab.old / "paper" / ".films.link", "mine")
+    before = state(lab.old)
+    lab.look("move")
+    needed = lab.old / "paper" / f".films.{token('paper', lab.file)}.link"
+    write(needed, "mine too")
+    lab.change("paper", files=None, size=None)
+    (outcome,) = lab.go().failed
+    assert "has a name that the program needs" in str(outcome[1])
+    assert (needed.read_text(), mine.read_text()) == ("mine too", "mine")
+    needed.unlink()
+    assert lab.go().failed == []
+    assert (lab.data / "paper_figures" / "paper" / ".films.link").read_text() == "mine"
+    assert lab.back().failed == []
+    assert state(lab.old) == before
+
+
 def test_a_dataset_that_waits_for_its_description(lab: Lab, tmp_path: Path) -> None:
     (lab.old / "exp1" / "raw" / "dataset.toml").unlink()
     for action in ("move", "link"):
@@ -185,6 +227,34 @@ def test_snapshots_and_bundles_keep_what_they_are(tmp_path: Path, action: str) -
     assert state(lab.old) == before
     for folder, _, _ in os.walk(made.root):
         os.chmod(folder, 0o755)
+
+
+@pytest.mark.parametrize("home", ["data/scratch", "elsewhere"])
+def test_what_a_living_run_works_on_stays_until_it_ends(tmp_path: Path, home: str) -> None:
+    lab = Lab(tmp_path, tmp_path / "old")
+    ingest.add(film(tmp_path / "films"), "mine", lab.old / "data" / "datasets")
+    ingest.add(film(tmp_path / "other films"), "other", lab.old / "data" / "datasets")
+    scratch = lab.old / home / "mine"
+    write(scratch / "contact" / "pairs-0a1b" / "receipts" / "x.json", "{}")
+    mine = {"data/datasets/mine", f"{home}/mine"}
+    with Use(scratch, "r1", ["contact/pairs-0a1b"]):
+        left = {item.source for item in lab.look("move").item if item.action == "leave"}
+        assert left == mine
+        alone = Lab(tmp_path, lab.old / "data" / "datasets").look("move").item
+        assert [item.source for item in alone if item.action == "leave"] == ["mine"] * (home != "elsewhere")
+    shutil.rmtree(scratch / ".runs")
+    (scratch / ".lock").unlink()
+    assert {item.source for item in lab.look("move").active} == {*mine, "data/datasets/other"}
+    for key in mine:
+        lab.change(key, files=None, size=None)
+    with Use(scratch, "r2", ["contact/pairs-0a1b"]):
+        outcome = lab.go()
+        assert {key for key, _ in outcome.failed} == mine
+        assert all("the living run r2" in str(error) for _, error in outcome.failed)
+        assert verify(Dataset.open(lab.old / "data" / "datasets" / "mine")) == []
+        assert (scratch / "contact" / "pairs-0a1b" / "receipts" / "x.json").is_file()
+    assert lab.go().failed == []
+    assert verify(Dataset.open(lab.data / "datasets" / "mine")) == []
 
 
 def test_hard_links_stay_one_file(lab: Lab) -> None:
@@ -259,6 +329,34 @@ def test_a_source_that_changes_before_it_is_removed_is_kept(
     assert [key for key, _ in outcome.failed] == ["paper"], "which of the two is right?"
     assert (lab.data / "paper_figures" / "paper" / "fig1.svg").read_text() == "<svg/>"
     assert figure.read_text() == "<svg>drawn anew</svg>"
+
+
+def test_a_source_that_changed_and_was_half_taken_away_is_kept_on_the_way_back(
+    across: Lab, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    lab = across
+    before = state(lab.old)
+    for item in lab.look("move").item:
+        lab.change(item.key, action="move" if item.key == "paper" else "leave")
+    leaving = lab.old / f".paper.{token('paper', lab.file)}.leaving"
+
+    def killed(place: Path) -> None:
+        raise InterruptedRunError("as by Ctrl-C")
+
+    monkeypatch.setattr(copies, "remove", killed)
+    with pytest.raises(InterruptedRunError):
+        lab.go()
+    monkeypatch.undo()
+    figure = leaving / "fig1.svg"
+    times = figure.stat().st_atime_ns, figure.stat().st_mtime_ns
+    write(figure, "<svg>drawn anew</svg>")
+    ((_, error),) = lab.back().failed
+    assert f"{leaving} was changed since it was copied: fig1.svg was changed" in str(error)
+    assert figure.read_text() == "<svg>drawn anew</svg>"
+    write(figure, "<svg/>")
+    os.utime(figure, ns=times)
+    assert lab.back().failed == []
+    assert state(lab.old) == before
 
 
 def _before_removal(monkeypatch: pytest.MonkeyPatch, place: Path, change: Callable[[], object]) -> None:

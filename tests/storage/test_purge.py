@@ -14,6 +14,7 @@ from pathlib import Path
 import pytest
 
 from dataops_parsl import cli
+from dataops_parsl.migration.taking_in import record_results
 from dataops_parsl.storage.claims import Lease
 from dataops_parsl.storage.removing import TRASH
 from dataops_parsl.storage.users import Use, exclusive
@@ -522,6 +523,21 @@ def test_old_logs_of_runs_that_were_never_sealed_go(tree: Project, purge: Purge)
     assert digests(output / "cytotoxicity" / f"run_{run_id(2)}") == sealed
     assert all((b.root / "tables" / "cells.parquet").exists() for b in made.values())
     assert not list((output / "cytotoxicity").glob(f"{TRASH}*"))
+
+
+def test_older_results_that_were_migrated_are_nobodys_old_logs(tree: Project, purge: Purge) -> None:
+    legacy = tree.root / "output" / "legacy"
+    (legacy / "run_a" / "log").mkdir(parents=True)
+    (legacy / "run_a" / "log" / "thesis.txt").write_text("the only one")
+    record_results(legacy / "run_a", tree.root / "old", "00", lambda files: None)
+    other = make_run(tree.root / "output", "b", [], workflow="legacy", sealed=False, status="finished")
+    for folder in (legacy / "run_a", other.root):
+        for path in (folder / "log").rglob("*"):
+            os.utime(path, (0, 0))
+    before = digests(legacy)
+    assert "old log" not in purge("--yes")
+    assert digests(legacy) == before
+    assert "run_a" not in purge("--gc"), "it never said what it is made of"
 
 
 def test_a_purge_by_hand_leaves_logs_alone(tree: Project, purge: Purge) -> None:
