@@ -297,6 +297,11 @@ class Stage(BaseModel):
         """Whether it computes on a GPU, as it is configured: else it never occupies one."""
         return False
 
+    @property
+    def needs_bf16(self) -> bool:
+        """Whether its GPU has to compute in bf16, as it is configured: older cards are refused then."""
+        return False
+
     def identity(self, step: str) -> Mapping[str, str]:
         """What identifies the arithmetic of a step beyond parameters: library versions, hashes of weights.
 
