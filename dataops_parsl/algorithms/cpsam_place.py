@@ -26,7 +26,7 @@ _kept: list[Any] = []  # a torch.library.Library undoes its definitions when it 
 
 
 class DeviceError(Exception):
-    """The device that was asked for is not there, or too small.
+    """The device that was asked for is not there, too small, or broken.
 
     Parameters
     ----------
