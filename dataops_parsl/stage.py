@@ -344,7 +344,8 @@ class Stage(BaseModel):
     def check_device(self) -> None:
         """Raise a `PlaceError` when this host lacks the device that this stage computes on.
 
-        Called before work starts that this host does itself; it may take seconds.
+        Called before work starts that this host does itself, and by ``check`` where workers run on this
+        host; it may take seconds.
         """
 
     def check(self, film: Film) -> None:
