@@ -297,6 +297,11 @@ class Stage(BaseModel):
         """Whether it computes on a GPU, as it is configured: else it never occupies one."""
         return False
 
+    @property
+    def needs_bf16(self) -> bool:
+        """Whether its GPU has to compute in bf16, as it is configured: older cards are refused then."""
+        return False
+
     def identity(self, step: str) -> Mapping[str, str]:
         """What identifies the arithmetic of a step beyond parameters: library versions, hashes of weights.
 
@@ -339,7 +344,8 @@ class Stage(BaseModel):
     def check_device(self) -> None:
         """Raise a `PlaceError` when this host lacks the device that this stage computes on.
 
-        Called before work starts that this host does itself; it may take seconds.
+        Called before work starts that this host does itself, and by ``check`` where workers run on this
+        host; it may take seconds.
         """
 
     def check(self, film: Film) -> None:

@@ -11,6 +11,7 @@ import importlib
 import io
 import logging
 import os
+import threading
 from collections.abc import Iterator
 from types import ModuleType
 from typing import Any
@@ -21,16 +22,33 @@ from numpy.typing import NDArray
 _ENVIRONMENT = {"ANTS_RANDOM_SEED": "1", "ITK_GLOBAL_DEFAULT_NUMBER_OF_THREADS": "1"}
 
 
+_lock = threading.Lock()
+_inside = 0
+_hushed = contextlib.ExitStack()
+
+
 @contextlib.contextmanager
 def quiet() -> Iterator[None]:
-    """Swallow what Python code prints and logs inside; exceptions pass."""
-    level = logging.root.manager.disable
-    logging.disable(logging.WARNING)
+    """Swallow what Python code prints and logs inside; exceptions pass.
+
+    It holds for the whole process. Several threads may be inside at once, and leave in any order: the first
+    to come in takes the streams away, the last to leave puts them back.
+    """
+    global _inside
+    with _lock:
+        if not _inside:
+            _hushed.callback(logging.disable, logging.root.manager.disable)
+            logging.disable(logging.WARNING)
+            _hushed.enter_context(contextlib.redirect_stdout(io.StringIO()))
+            _hushed.enter_context(contextlib.redirect_stderr(io.StringIO()))
+        _inside += 1
     try:
-        with contextlib.redirect_stdout(io.StringIO()), contextlib.redirect_stderr(io.StringIO()):
-            yield
+        yield
     finally:
-        logging.disable(level)
+        with _lock:
+            _inside -= 1
+            if not _inside:
+                _hushed.close()
 
 
 def ants() -> ModuleType:

@@ -12,11 +12,13 @@ Imports torch and cellpose late: `cellpose` is an extra.
 from __future__ import annotations
 
 import importlib
+import os
 import threading
 import time
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -24,6 +26,15 @@ from numpy.typing import NDArray
 
 from dataops_parsl.algorithms import cpsam_weights
 from dataops_parsl.algorithms.ants_binding import quiet
+from dataops_parsl.algorithms.cpsam_device import (
+    LARGER_CARD,
+    Memory,
+    ShortOfMemoryError,
+    broken_device,
+    card,
+    first_line,
+    out_of_memory,
+)
 from dataops_parsl.algorithms.cpsam_place import (
     Device,
     DeviceError,
@@ -139,13 +150,26 @@ class Model:
         cellpose_models = models()
         import torch
 
-        with quiet():
-            self._model = cellpose_models.CellposeModel(
-                gpu=device == "gpu",
-                pretrained_model=str(weights.path),
-                use_bfloat16=precision == "bf16",
-                device=torch.device("cuda", torch.cuda.current_device()) if device == "gpu" else None,
-            )
+        where = None
+        if device == "gpu":
+            rank = os.environ.get("PARSL_WORKER_RANK", "")
+            where = torch.device("cuda", card(rank, torch.cuda.device_count()))
+        try:
+            with quiet(), broken_device(f"the device {where or 'cpu'}"):
+                self._model = cellpose_models.CellposeModel(
+                    gpu=device == "gpu",
+                    pretrained_model=str(weights.path),
+                    use_bfloat16=precision == "bf16",
+                    device=where,
+                )
+        except (RuntimeError, MemoryError) as error:
+            if not out_of_memory(error):
+                raise
+            raise DeviceError(
+                f"the device {where or 'cpu'} ran out of memory while the net was loaded: "
+                f"{first_line(error)}",
+                f"{LARGER_CARD}--workers lower",
+            ) from error
         # As it is by default, but said: else torch warns at the first image.
         torch.sparse.check_sparse_tensor_invariants.disable()
         self._torch, self._tell = torch, tell
@@ -158,7 +182,7 @@ class Model:
         self.device_name = torch.cuda.get_device_name(self.device) if self.on_gpu else "cpu"
         self.net = self._model.net.eval()
         self._limit: int | None = None
-        self._lock = threading.Lock()
+        self._memory = Memory(self._empty_cache)
         self._dtype = self.net.dtype
         tell(
             "loaded",
@@ -187,7 +211,7 @@ class Model:
         Raises
         ------
         DeviceError
-            Out of memory with a single tile.
+            Out of memory with a single tile, or the device broke.
         """
         waiting: deque[Tiled] = deque()
         pool: deque[tuple[Tiled, int]] = deque()
@@ -217,13 +241,14 @@ class Model:
         flying: tuple[Any, list[tuple[Tiled, int]]] | None,
     ) -> tuple[Any, list[tuple[Tiled, int]]] | None:
         """Start the next tiles, then fetch those under way: a GPU computes meanwhile."""
-        started = self._start(pool, tiles_at_once) if pool else None
-        if flying is not None:
-            answers = flying[0].detach().cpu().to(self._torch.float32).numpy()
-            for (image, n), answer in zip(flying[1], answers, strict=False):
-                image.answers[n] = answer
-                image.done += 1
-        return started
+        with broken_device(self.device_name):
+            started = self._start(pool, tiles_at_once) if pool else None
+            if flying is not None:
+                answers = flying[0].detach().cpu().to(self._torch.float32).numpy()
+                for (image, n), answer in zip(flying[1], answers, strict=False):
+                    image.answers[n] = answer
+                    image.done += 1
+            return started
 
     def _start(
         self, pool: deque[tuple[Tiled, int]], tiles_at_once: int
@@ -235,32 +260,24 @@ class Model:
             for k, (image, n) in enumerate(chosen):
                 values[k] = image.tiles[n]
             try:
-                with self._lock, self._torch.no_grad():
-                    given = self._torch.from_numpy(values).to(self.device, dtype=self._dtype)
-                    answer = self.net(given)[0]
-            except (RuntimeError, MemoryError) as error:
-                if not self._out_of_memory(error):
-                    raise
-                # Its traceback holds the tensors of the call that failed.
-                error.__traceback__ = None
+                answer = self._memory.tried("net", partial(self._answer, values), patient=many == 1)
+            except ShortOfMemoryError as error:
                 self._take_fewer(many, str(error))
                 continue
             for _ in chosen:
                 pool.popleft()
             return answer, chosen
 
-    def _out_of_memory(self, error: BaseException) -> bool:
-        words = str(error).lower()
-        return isinstance(error, MemoryError | self._torch.OutOfMemoryError) or (
-            "out of memory" in words or "can't allocate memory" in words
-        )
+    def _answer(self, values: NDArray[np.float32]) -> Any:
+        with self._torch.no_grad():
+            given = self._torch.from_numpy(values).to(self.device, dtype=self._dtype)
+            return self.net(given)[0]
 
     def _take_fewer(self, many: int, words: str) -> None:
-        self._empty_cache()
         if many == 1:
             raise DeviceError(
-                f"{self.device_name} ran out of memory with a single tile: {words.splitlines()[0]}",
-                "ask for a larger card (resources.cellpose.gres), give a worker a card of its own, or set "
+                f"{self.device_name} ran out of memory with a single tile: {words}",
+                f"{LARGER_CARD}"
                 'stages.cellpose.precision = "bf16"; a larger stages.cellpose diameter_um makes images '
                 "smaller, but is another measurement",
             )
@@ -305,6 +322,11 @@ class Model:
         -------
         (Y, X) uint32
             0 is background.
+
+        Raises
+        ------
+        DeviceError
+            Out of memory, or the device broke.
         """
         transforms = importlib.import_module("cellpose.transforms")
         whole = transforms.average_tiles(image.answers, image.rows, image.columns, *image.padded)
@@ -328,25 +350,14 @@ class Model:
                 )
 
         try:
-            found = masks()
-        except (RuntimeError, MemoryError) as error:
-            if not self._out_of_memory(error):
-                raise
-            error.__traceback__ = None
-            # The net's next tiles wait meanwhile, so that all memory is there for this.
-            with self._lock:
-                self._empty_cache()
-                try:
-                    found = masks()
-                except (RuntimeError, MemoryError) as again:
-                    if not self._out_of_memory(again):
-                        raise
-                    raise DeviceError(
-                        f"{self.device_name} ran out of memory while following the flows of an image of "
-                        f"{image.shape[0]} x {image.shape[1]} px",
-                        "ask for a larger card (resources.cellpose.gres), or set "
-                        "stages.cellpose.tiles_at_once lower",
-                    ) from again
+            with broken_device(self.device_name):
+                found = self._memory.tried("flows", masks, patient=True)
+        except ShortOfMemoryError as error:
+            raise DeviceError(
+                f"{self.device_name} ran out of memory while following the flows of an image of "
+                f"{image.shape[0]} x {image.shape[1]} px: {error}",
+                f"{LARGER_CARD}stages.cellpose.tiles_at_once lower",
+            ) from error
         return np.asarray(found).astype(np.uint32)
 
     # --- what it took

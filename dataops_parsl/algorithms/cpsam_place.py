@@ -8,6 +8,7 @@ from __future__ import annotations
 import importlib
 import importlib.metadata
 import sys
+import threading
 from typing import Any, Literal
 
 from dataops_parsl.algorithms.ants_binding import quiet
@@ -20,11 +21,12 @@ _TORCHVISION_OPS = (
     "nms(Tensor dets, Tensor scores, float iou_threshold) -> Tensor",
     "qnms(Tensor dets, Tensor scores, float iou_threshold) -> Tensor",
 )
+_importing = threading.Lock()
 _kept: list[Any] = []  # a torch.library.Library undoes its definitions when it goes
 
 
 class DeviceError(Exception):
-    """The device that was asked for is not there, or too small.
+    """The device that was asked for is not there, too small, or broken.
 
     Parameters
     ----------
@@ -46,10 +48,13 @@ def installed() -> str:
 
 
 def models() -> Any:
-    """``cellpose.models``, imported; its own logging is kept quiet."""
-    _torchvision()
-    with quiet():
-        return importlib.import_module("cellpose.models")
+    """``cellpose.models``, imported; its own logging is kept quiet. Any thread may ask."""
+    with _importing:
+        if "cellpose.models" in sys.modules:
+            return importlib.import_module("cellpose.models")
+        _torchvision()
+        with quiet():
+            return importlib.import_module("cellpose.models")
 
 
 def _torchvision() -> None:

@@ -248,7 +248,7 @@ def _one_batch(setup: Setup, pool: Pool, group: Group, stage: str, root: Path) -
     prepare(plan, parts)
     tasks, specs = [], Specs(plan)
     for part in parts:
-        tasks.append({**specs.of(part), "terms": pool.terms(group.label, part.node.stage.on_gpu)})
+        tasks.append({**specs.of(part), "terms": pool.terms(group.label, part.node.stage)})
     return tasks
 
 

@@ -61,7 +61,8 @@ def _findings(setting: Setting, flow: workflow.Workflow) -> list[Finding]:
     used = stages(setting, flow)
     config = setting.config
     executors = groups(config, [stage for _, stage in used])
-    return [*packages(), *workers(config), *findings(config, executors), *requirements(used)]
+    needed = requirements(used, config.config.site.kind == "local")
+    return [*packages(), *workers(config), *findings(config, executors), *needed]
 
 
 def _cost(setting: Setting, flow: workflow.Workflow, dataset: Dataset | None) -> list[Finding]:

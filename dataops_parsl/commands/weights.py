@@ -109,7 +109,7 @@ def execute_fetch(args: argparse.Namespace) -> int:
         )
     cpsam_backend.check_installed()
     folder, wanted = cpsam_weights.folder(), _wanted(model, args.sha256 or "")
-    if (there := _there(folder / model)) and wanted in ("", there.sha256):
+    if (there := _there(folder / model)) and _is_meant(there, wanted, args.url):
         print(f"{model} is here already: {there.path}, sha256 {there.sha256}")
         return 0
     url = args.url or cpsam_place.url(model)
@@ -120,6 +120,32 @@ def execute_fetch(args: argparse.Namespace) -> int:
         _keep(temporary, folder / model, sha256, url)
     print(f"{model}: {size / 1e6:.1f} MB, sha256 {sha256}")
     return 0
+
+
+def _is_meant(there: Weights, wanted: _Sha256, url: str) -> bool:
+    """Whether the weights that are there are those to be fetched; False: published ones that are damaged.
+
+    Raises
+    ------
+    UsageError
+        When others are there, or ones that nothing is known of: they are never overwritten.
+    """
+    if there.name in PUBLISHED:
+        return wanted == there.sha256
+    recorded = cpsam_weights.record(there.path)
+    whole = recorded.get("sha256") == there.sha256
+    if wanted == there.sha256:
+        if not whole:  # put there by hand, or its fetch was killed at the very end
+            _check(there.path, there.sha256, wanted, f"{there.path}")
+            _record(there.path, there.sha256, str(there.path))
+        return True
+    if not wanted and whole and recorded.get("from") == url:  # the same command again
+        return True
+    raise UsageError(
+        f"weights are here as {there.name!r} already: {there.path}, sha256 {there.sha256}"
+        + (f"; {wanted} was asked for" if wanted else f", and nothing says that {url} has the same"),
+        "choose another name; or, if they are the ones you mean, say so: --sha256 and what they have",
+    )
 
 
 def _download(url: str, target: Path, model: str) -> tuple[int, _Sha256]:

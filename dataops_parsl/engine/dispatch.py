@@ -295,7 +295,7 @@ class Dispatcher:
             attempts = self._attempts[part] = _Attempts(self._labels[part.node])
         self._queues[attempts.label].flying += 1
         task = self._specs.of(part, attempt=attempts.number, deadly=attempts.deadly)
-        task["terms"] = self.pool.terms(attempts.label, part.node.stage.on_gpu)
+        task["terms"] = self.pool.terms(attempts.label, part.node.stage)
         task |= self._does.facts(part)
         if attempts.number > 1:  # a first attempt notes no frames
             part.place.notes.unlink(missing_ok=True)

@@ -37,6 +37,7 @@ from dataops_parsl.engine.launching import (
 from dataops_parsl.engine.local import LocalBlocks
 from dataops_parsl.engine.slurm import SlurmBlocks, cancel_leftovers, cause
 from dataops_parsl.errors import DataopsError, PlaceError
+from dataops_parsl.stage import Stage
 from dataops_parsl.worker.packed import pack
 
 # One numerical thread per worker: several make workers fight, and two ANTs runs with two threads differ.
@@ -261,16 +262,17 @@ class Pool:
             )
         return self._apps[label, name](pack(task))
 
-    def terms(self, label: str, on_gpu: bool) -> dict[str, Any]:
+    def terms(self, label: str, stage: Stage) -> dict[str, Any]:
         """What a worker of an executor has to keep to for a stage, and where it says what it does."""
         group, site = self._groups[label], self._config.config.site
         return {
             "log_dir": str(self._run_dir / "workers"),
             "executor": label,
             "mem_gb": group.mem_gb,
-            "check_gpu": on_gpu and not self.is_local,
+            "check_gpu": stage.on_gpu and not self.is_local,
             "min_gpu_mem_gb": site.min_gpu_mem_gb,
             "allow_small_gpu": site.allow_small_gpu,
+            "needs_bf16": stage.needs_bf16,
         }
 
     @property

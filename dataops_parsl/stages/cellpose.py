@@ -135,6 +135,11 @@ class Cellpose(Stage):
         """cpsam alone computes on a GPU."""
         return self.backend == "cpsam" and self.device == "gpu"
 
+    @property
+    def needs_bf16(self) -> bool:
+        """The net computes in fp32 too."""
+        return self.on_gpu and self.precision == "bf16"
+
     def reads(self, name: str) -> tuple[str, ...] | None:
         """Parameters of another backend are in no key."""
         if name == "segment":

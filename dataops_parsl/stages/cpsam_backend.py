@@ -93,14 +93,15 @@ def check_device(device: cpsam_place.Device) -> None:
 
     Raises
     ------
-    PlaceError
+    MissingExtraError, PlaceError
     """
+    check_installed()
     if problem := cpsam_place.device_problem(device):
         raise PlaceError(*cpsam_place.no_device(problem))
 
 
 def requirements(name: str, sha256: str, device: cpsam_place.Device) -> list[Requirement]:
-    """What there is of it on this host; nothing is loaded but, for a GPU on this host, torch."""
+    """What there is of it on this host; nothing is loaded. Whether there is a GPU, `check_device` says."""
     found = [_asked("cellpose", check_installed, lambda _: f"cellpose {cpsam_place.installed()}")]
     found.append(
         _asked(

@@ -19,7 +19,7 @@ class Attempt:
     ----------
     task : mapping
         With ``id, attempt`` and, from a dispatcher, ``terms``: ``log_dir, executor, mem_gb, check_gpu,
-        min_gpu_mem_gb, allow_small_gpu``.
+        min_gpu_mem_gb, allow_small_gpu, needs_bf16``.
     """
 
     def __init__(self, task: Mapping[str, Any]) -> None:
@@ -44,7 +44,9 @@ class Attempt:
         device: dict[str, Any] = {}
         try:
             if self._terms.get("check_gpu"):
-                found = check_device(self._terms["min_gpu_mem_gb"], self._terms["allow_small_gpu"])
+                found = check_device(
+                    self._terms["min_gpu_mem_gb"], self._terms["allow_small_gpu"], self._terms["needs_bf16"]
+                )
                 device = {"gpu": found.name, "gpu_mem_mib": found.mem_mib}
         finally:
             self._log.write("start", **device)

@@ -60,25 +60,27 @@ def parse(line: str) -> Device:
     )
 
 
-def shortcomings(device: Device, min_mem_gb: float) -> list[str]:
+def shortcomings(device: Device, min_mem_gb: float, needs_bf16: bool) -> list[str]:
     """Why the device is too small for cpsam, in words; none when it is fit."""
     out = []
     if device.mem_gb is None:
         out.append("how much memory it has is unknown")
     elif device.mem_gb < min_mem_gb * (1 - KEPT_FRAC):
         out.append(f"it has {device.mem_mib} MiB of memory, less than {min_mem_gb:g} GB")
+    if not needs_bf16:
+        return out
     if device.capability is None:
         out.append("its compute capability is unknown")
     elif device.capability < BF16_CAPABILITY:
         major, minor = device.capability
         out.append(
-            f"it has no native bf16, in which cpsam computes: its compute capability is {major}.{minor}"
+            f"it has no native bf16, in which cpsam is to compute: its compute capability is {major}.{minor}"
         )
     return out
 
 
 @functools.cache
-def check_device(min_mem_gb: float, allow_small: bool) -> Device:
+def check_device(min_mem_gb: float, allow_small: bool, needs_bf16: bool) -> Device:
     """Find out which device this worker has, and whether it will do; asked once a process.
 
     Parameters
@@ -87,6 +89,8 @@ def check_device(min_mem_gb: float, allow_small: bool) -> Device:
         Policy of the site, GB.
     allow_small : bool
         Take a smaller or older one all the same.
+    needs_bf16 : bool
+        Whether what is computed on it needs native bf16.
 
     Raises
     ------
@@ -94,10 +98,11 @@ def check_device(min_mem_gb: float, allow_small: bool) -> Device:
         When the worker has no device, several, one that cannot be asked, or one that is not fit.
     """
     device = _device(_visible())
-    if not allow_small and (wrong := shortcomings(device, min_mem_gb)):
+    if not allow_small and (wrong := shortcomings(device, min_mem_gb, needs_bf16)):
         raise PlaceError(
             f"{this_worker()} got a {device.name}: {'; '.join(wrong)}",
             "ask for another card with resources.<stage>.gres (or site.slurm.constraint); or set "
+            'stages.cellpose.precision = "fp32" where bf16 is all that it lacks; or set '
             "site.min_gpu_mem_gb to what suffices, or site.allow_small_gpu = true, at the risk that "
             "segmentation runs out of memory in mid-film",
         )

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from dataops_parsl.algorithms import cpsam, cpsam_place, cpsam_weights
+from dataops_parsl.algorithms import cpsam, cpsam_device, cpsam_place, cpsam_weights
 from dataops_parsl.algorithms.cpsam_weights import Weights, WeightsError
 from tests.bench.gpu import average_precision
 from tests.stages.known_answer import NORMALIZE
@@ -46,11 +46,12 @@ def model(known_weights: Path, told: list[tuple[str, dict[str, Any]]]) -> cpsam.
 
 
 @pytest.fixture
-def short_of_memory(model: cpsam.Model) -> Iterator[dict[str, Any]]:
+def short_of_memory(model: cpsam.Model, monkeypatch: pytest.MonkeyPatch) -> Iterator[dict[str, Any]]:
     """The real net, on a device that has memory for so many tiles at once."""
     import torch
 
     rule: dict[str, Any] = {"most": 0, "calls": []}
+    monkeypatch.setattr(cpsam_device, "PAUSE_S", 0.01)
 
     def refuse(net: Any, given: Any) -> None:
         many = given[0].shape[0]
@@ -73,7 +74,7 @@ def test_labels_are_those_of_eval_though_tiles_of_two_images_share_a_batch_and_m
     assert [len(image.tiles) for image in tiled] == [2, 1]
     found = [labels(model, image) for image in model.flows(tiled, 6)]
     # Six at once did not fit, three do: the tiles of both images are one batch.
-    assert short_of_memory["calls"] == [6, 3]
+    assert short_of_memory["calls"] == [6, 6, 3]
     assert [e for e, _ in told] == ["loaded", "smaller"]
     assert told[0][1]["device"] == "cpu"
     assert "out of memory with 6 tiles at once on cpu: 3 from now on" in told[1][1]["note"]
@@ -100,18 +101,27 @@ def test_out_of_memory_with_one_tile_is_an_error_with_a_remedy(
 ) -> None:
     with pytest.raises(cpsam_place.DeviceError) as caught:
         list(model.flows([cpsam.tiled(picture(PLAIN), 30.0)], 4))
-    assert short_of_memory["calls"] == [4, 2, 1]
+    assert short_of_memory["calls"] == [4, 4, 2, 2, 1, 1, 1]
     assert "ran out of memory with a single tile" in caught.value.message
     assert "larger card" in caught.value.remedy
 
 
-def test_another_error_of_the_net_is_not_taken_for_short_memory(model: cpsam.Model) -> None:
+@pytest.mark.parametrize(
+    ("words", "kind"),
+    [
+        ("CUDA error: an illegal memory access was encountered", cpsam_place.DeviceError),
+        ("mat1 and mat2 shapes cannot be multiplied", RuntimeError),
+    ],
+)
+def test_another_error_of_the_net_is_not_taken_for_short_memory(
+    model: cpsam.Model, words: str, kind: type[Exception]
+) -> None:
     def fail(net: Any, given: Any) -> None:
-        raise RuntimeError("CUDA error: device-side assert triggered")
+        raise RuntimeError(words)
 
     hook = model.net.register_forward_pre_hook(fail)
     try:
-        with pytest.raises(RuntimeError, match="device-side assert"):
+        with pytest.raises(kind, match=words):
             list(model.flows([cpsam.tiled(picture(PLAIN), 30.0)], 2))
     finally:
         hook.remove()

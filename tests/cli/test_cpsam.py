@@ -140,6 +140,21 @@ def test_check_says_what_is_missing_and_what_is_there(
         assert 'stages.cellpose.device = "cpu"' in said
 
 
+def test_check_fails_where_run_would_for_want_of_a_card(
+    known_project: Project, known_weights: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    import torch
+
+    if torch.cuda.is_available():
+        pytest.skip("this machine has a card")
+    words = ["check", "--project", str(known_project.root), "--set", "stages.cellpose.device=gpu"]
+    assert cli.main([*words, "--set", f"stages.cellpose.cpsam_model={known_weights}"]) == 3
+    said = " ".join(capsys.readouterr().out.split())
+    assert 'FAILED device stages.cellpose.device = "gpu", but torch' in said
+    assert "1 of" in said
+    assert "GPU of a worker" not in said
+
+
 @pytest.mark.skipif(importlib.util.find_spec("cellpose") is not None, reason="cellpose is installed")
 def test_without_the_extra_it_says_how_to_install_it(
     known_project: Project, capsys: pytest.CaptureFixture[str]

@@ -88,6 +88,25 @@ def test_what_is_fetched_under_a_published_name_must_have_its_sha256(
     assert nothing_in(folder)
 
 
+def test_fetch_takes_no_other_weights_of_the_same_name_for_those_that_were_asked_for(
+    folder: Path, server: str, known_weights: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    folder.mkdir(parents=True)
+    (folder / "own").write_bytes(known_weights.read_bytes())
+    fetch = ["weights", "fetch", "own", "--url", f"{server}/known.pth"]
+    # Put there by hand: nothing says which they are, until the user does.
+    assert cli.main(fetch) == 2
+    assert "nothing says that http" in capsys.readouterr().err
+    assert not cpsam_weights.record(folder / "own")
+    assert cli.main([*fetch, "--sha256", hash_now(known_weights)]) == 0
+    assert cpsam_weights.find("own").sha256 == hash_now(known_weights)
+    # Now they are known: another place or other bytes are no reason to overwrite or to pass them over.
+    for words in (["--url", f"{server}/other.pth"], ["--sha256", "0" * 64]):
+        assert cli.main([*fetch, *words]) == 2, words
+        assert "choose another name" in capsys.readouterr().err
+    assert hash_now(folder / "own") == hash_now(known_weights)
+
+
 @pytest.mark.parametrize(
     ("where", "words"),
     [

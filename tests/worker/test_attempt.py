@@ -52,6 +52,7 @@ def terms(task: Task, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Task:
         "check_gpu": True,
         "min_gpu_mem_gb": 24.0,
         "allow_small_gpu": False,
+        "needs_bf16": True,
     }
     terms: Task = task["terms"]
     return terms

@@ -52,7 +52,7 @@ def _prints(program: Path, text: str, code: int = 0) -> None:
 
 @pytest.mark.parametrize("line", FIT)
 def test_cards_of_24_gb_and_more_are_fit(line: str) -> None:
-    assert shortcomings(parse(line), 24) == []
+    assert shortcomings(parse(line), 24, True) == []
 
 
 def test_lines_are_read() -> None:
@@ -81,14 +81,26 @@ def test_what_is_no_such_line_is_refused(line: str) -> None:
     ],
 )
 def test_small_and_old_cards_are_not(line: str, min_mem_gb: float, words: list[str]) -> None:
-    said = "; ".join(shortcomings(parse(line), min_mem_gb))
+    said = "; ".join(shortcomings(parse(line), min_mem_gb, True))
     assert [w for w in words if w not in said] == []
-    assert len(shortcomings(parse(line), min_mem_gb)) == 1 + ("no native" in said and "less" in said)
+    assert len(shortcomings(parse(line), min_mem_gb, True)) == 1 + ("no native" in said and "less" in said)
+
+
+def test_a_card_without_bf16_will_do_where_none_is_needed(stand_in: Path) -> None:
+    old = "Tesla V100-SXM2-32GB, 32510, 7.0"
+    assert shortcomings(parse(old), 24, False) == []
+    assert shortcomings(parse("GRID, 40536, [N/A]"), 24, False) == []
+    assert len(shortcomings(parse(SMALL), 24, False)) == 1, "it is still too small"
+    _prints(stand_in, old)
+    assert check_device(24, False, False) == parse(old)
+    with pytest.raises(PlaceError) as refused:
+        check_device(24, False, True)
+    assert 'stages.cellpose.precision = "fp32"' in refused.value.remedy
 
 
 def test_the_device_of_the_job_is_asked_for_once(stand_in: Path) -> None:
     _prints(stand_in, A100)
-    assert check_device(24, False) == check_device(24, False) == parse(A100)
+    assert check_device(24, False, True) == check_device(24, False, True) == parse(A100)
     (call,) = stand_in.with_name("nvidia-smi.calls").read_text().splitlines()
     assert call.endswith("-i 3")
 
@@ -96,11 +108,11 @@ def test_the_device_of_the_job_is_asked_for_once(stand_in: Path) -> None:
 def test_an_unfit_device_is_refused_with_what_where_and_remedy(stand_in: Path) -> None:
     _prints(stand_in, SMALL)
     with pytest.raises(PlaceError) as refused:
-        check_device(24, False)
+        check_device(24, False, True)
     assert refused.value.message.startswith(f"the worker on {platform.node()} (job 4711) got a Tesla V100")
     for key in ("resources.<stage>.gres", "site.min_gpu_mem_gb", "site.allow_small_gpu"):
         assert key in refused.value.remedy
-    assert check_device(24, True) == parse(SMALL), "allowed by the site"
+    assert check_device(24, True, True) == parse(SMALL), "allowed by the site"
 
 
 @pytest.mark.parametrize(
@@ -118,7 +130,7 @@ def test_exactly_one_device(
     _prints(stand_in, A100)
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", visible)
     with pytest.raises(PlaceError, match=words):
-        check_device(24, True)
+        check_device(24, True, True)
 
 
 @pytest.mark.parametrize(
@@ -132,7 +144,7 @@ def test_exactly_one_device(
 def test_what_nvidia_smi_complains_of_is_passed_on(stand_in: Path, text: str, code: int, words: str) -> None:
     _prints(stand_in, text, code)
     with pytest.raises(PlaceError) as refused:
-        check_device(24, False)
+        check_device(24, False, True)
     assert words in refused.value.message
     assert "--nv" in refused.value.remedy
 
@@ -140,4 +152,4 @@ def test_what_nvidia_smi_complains_of_is_passed_on(stand_in: Path, text: str, co
 def test_without_nvidia_smi(stand_in: Path) -> None:
     assert not stand_in.exists()
     with pytest.raises(PlaceError, match=r"device 3 is: there is no nvidia-smi"):
-        check_device(24, False)
+        check_device(24, False, True)
