@@ -15,6 +15,7 @@ import pytest
 from dataops_parsl import cli
 from dataops_parsl.estimate.predict import GUESS, TABLE, Estimate, estimate
 from dataops_parsl.estimate.receipts import on_scratch
+from dataops_parsl.estimate.room import memory
 from dataops_parsl.estimate.words import about, rows, size, text
 from dataops_parsl.estimate.work import Extent
 from dataops_parsl.needs import Assessor, downstream
@@ -242,6 +243,21 @@ def test_on_a_cluster_cores_are_counted_and_forced_cards_too(purged: Callable[..
     assert "of GPUs" in printed
     (line,) = (row for row in rows(foretold) if row[0] == "cellpose")
     assert line[4] == about(cellpose)
+
+
+@pytest.mark.parametrize("kind", ["local", "globus", "slurm"])
+def test_only_in_a_job_is_a_share_of_memory_held(
+    purged: Callable[..., Plan], tmp_path: Path, kind: str
+) -> None:
+    plan = purged("--site", {"local": "laptop"}.get(kind, kind), "--set", "resources.cellpose.mem_gb=0.1")
+    assert plan.config.config.site.kind == kind
+    foretold = asked(plan, tmp_path / "none")
+    said = [f.found for f in memory(plan.config, foretold)]
+    assert [words.split(" would ")[0] for words in said] == ["a task of cellpose"] * (kind == "slurm")
+    for step in foretold.steps:
+        step.memory_mb = 1e9
+    said = [f.found for f in memory(plan.config, foretold)]
+    assert any("this machine has" in words for words in said) == (kind == "local")
 
 
 @pytest.mark.parametrize(
