@@ -245,6 +245,25 @@ def test_on_a_cluster_cores_are_counted_and_forced_cards_too(purged: Callable[..
     assert line[4] == about(cellpose)
 
 
+def test_label_images_in_a_bundle_are_foretold_of_a_run_that_keeps_them(
+    sealed_project: Project, purged: Callable[..., Plan], tmp_path: Path, history: Callable[..., str]
+) -> None:
+    plan, output = purged(), tmp_path / "output"
+    kept = output / "cytotoxicity" / f"run_{history(lambda facts: None)}" / "labels"
+    bare = asked(plan, output).bundle_bytes
+    size = sum(p.stat().st_size for p in kept.parent.rglob("*") if p.is_file())
+    assert bare == pytest.approx(size)
+    kept.mkdir()
+    (kept / "coculture.zarr").write_bytes(bytes(1_000_000))
+    assert asked(plan, output).bundle_bytes == bare, "what another run keeps says nothing of this one"
+    folder = sealed_project.root / "data" / "scratch" / "small" / "cellpose"
+    images = sum(p.stat().st_size for p in folder.glob("segment.*/*labels.zarr/c.*"))
+    there = planned(sealed_project.root)
+    for keeping, forced in ((plan, ""), (there, "charts")):  # from a past run, and from its parts on scratch
+        keeping.workflow = keeping.workflow.keeping_labels()
+        assert within(1.5, asked(keeping, output, forced).bundle_bytes - bare, images)
+
+
 @pytest.mark.parametrize("kind", ["local", "globus", "slurm"])
 def test_only_in_a_job_is_a_share_of_memory_held(
     purged: Callable[..., Plan], tmp_path: Path, kind: str
