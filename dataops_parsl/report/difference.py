@@ -121,7 +121,8 @@ def _why(step: str, a: Facts, b: Facts) -> str:
     stage, _, rest = step.partition(".")
     population = rest.partition("[")[2].rstrip("]")
     reasons = []
-    if a.get("identities", {}).get(step) != b.get("identities", {}).get(step):
+    one, other = (facts.get("identities", {}).get(step) for facts in (a, b))
+    if None not in (one, other) and one != other:
         reasons.append("other libraries or weights, see its identity in run.json")
     differ = [key.partition(" ")[0] for key, *_ in settings(a, b)]
     read = _parameters(step, a, b)
