@@ -6,6 +6,7 @@ import importlib
 import json
 import shutil
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -16,10 +17,12 @@ from dataops_parsl import cli
 from dataops_parsl.estimate.predict import GUESS, TABLE, Estimate, estimate
 from dataops_parsl.estimate.receipts import on_scratch
 from dataops_parsl.estimate.room import memory
+from dataops_parsl.estimate.table import shipped
 from dataops_parsl.estimate.words import about, rows, size, text
 from dataops_parsl.estimate.work import Extent
 from dataops_parsl.needs import Assessor, downstream
 from dataops_parsl.plan import Plan
+from dataops_parsl.stages.trackmate import Trackmate
 from dataops_parsl.storage.parts import read_receipt
 from tests.helpers import Project
 from tests.in_process import compute, in_turn, planned
@@ -142,6 +145,17 @@ def test_every_step_that_there_is_has_its_line_in_the_table(
 ) -> None:
     stills = asked(purged("--dataset", "torn", name="stills"), tmp_path / "none")
     assert GUESS not in {s.source for s in [*stills.steps, *asked(purged(), tmp_path / "none").steps]}
+
+
+def test_trackmate_itself_is_a_guess_and_not_as_cheap_as_its_restatement(purged: Callable[..., Plan]) -> None:
+    by_fiji = Trackmate(backend="fiji")
+    nodes = [replace(n, stage=by_fiji) for n in purged().nodes if n.stage.name == "trackmate"]
+    costs = {node.name: shipped(node) for node in nodes}
+    assert not any(said.listed for said in costs.values())
+    close, start_s = costs["trackmate.close"], 6
+    # 50 frames of 1,000 and of 5,000 spots, at 1,000 a megapixel: what TrackMate took, less and more by two.
+    assert 2.3 / 2 < close.seconds(50) - start_s < 7.1 * 2
+    assert 64 / 2 < close.seconds(250) - start_s < 83 * 2
 
 
 @pytest.fixture
