@@ -65,8 +65,10 @@ class Plan:
                     f"stages.{name}.{population} is set, but {name} works on all populations at once",
                     f"set stages.{name} without a population",
                 )
-        for population in self.populations if node.each else [""]:
-            stage = self.config.stage(node.stage, population or None)
+        repeated = self.populations if node.each else [""]
+        stages = {population: self.config.stage(node.stage, population or None) for population in repeated}
+        node.stage.check_each(stages)
+        for population, stage in stages.items():
             stage.check(Film("", (), population, self._dataset_facts(DATASET_FACTS, population)))
             for step in node.steps.values():
                 sources = {port: self._sources(name, population, port) for port in step.ports}

@@ -49,7 +49,7 @@ import inspect
 import types
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, ClassVar, Literal, Protocol, TypeVar, cast
+from typing import Any, ClassVar, Literal, Protocol, Self, TypeVar, cast
 
 from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict
@@ -357,4 +357,17 @@ class Stage(BaseModel):
         ----------
         film : Film
             With the facts of the dataset: ``channels``, ``populations``, ``segments``, ``pixel_size_um``.
+        """
+
+    @classmethod
+    def check_each(cls, stages: Mapping[str, Self]) -> None:
+        """Raise a `DataopsError` when what its populations ask for cannot be had in one run.
+
+        A worker computes for one population and then for another: what it has once, such as a JVM, must do
+        for all. Called at planning, before `check`.
+
+        Parameters
+        ----------
+        stages : mapping of population to stage
+            As each is configured; one named ``""`` where the stage is not repeated.
         """

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -80,7 +81,45 @@ def execute(args: argparse.Namespace) -> int:
     return 0
 
 
-def tables_of(bundle: Bundle) -> dict[str, Any]:
+class ReadTables(Mapping[str, pa.Table]):
+    """The tables that a run's workflow gave, each read when it is first asked for.
+
+    Raises
+    ------
+    UsageError
+        A table that is asked for cannot be read.
+    """
+
+    def __init__(self, bundle: Bundle) -> None:
+        self._opened = RunTables(bundle)
+        self._names = self._opened.results
+        self._read: dict[str, pa.Table] = {}
+
+    def __getitem__(self, name: str) -> pa.Table:
+        if name not in self._names:
+            raise KeyError(name)
+        if name not in self._read:
+            bundle = self._opened.bundle
+            try:
+                self._read[name] = self._opened.arrow(name)
+            except (OSError, pa.ArrowException) as error:
+                raise UsageError(
+                    f"a table of run {bundle.id} cannot be read: {error}",
+                    f"python -m dataops_parsl validate {bundle.root} says what is wrong with it",
+                ) from error
+        return self._read[name]
+
+    def __contains__(self, name: object) -> bool:
+        return name in self._names
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._names)
+
+    def __len__(self) -> int:
+        return len(self._names)
+
+
+def tables_of(bundle: Bundle) -> ReadTables:
     """The tables that a run's workflow gave.
 
     Raises
@@ -88,14 +127,7 @@ def tables_of(bundle: Bundle) -> dict[str, Any]:
     UsageError
         It is no run of a workflow, or has none yet.
     """
-    opened = RunTables(bundle)
-    try:
-        tables = {name: opened.arrow(name) for name in opened.results}
-    except (OSError, pa.ArrowException) as error:
-        raise UsageError(
-            f"a table of run {bundle.id} cannot be read: {error}",
-            f"python -m dataops_parsl validate {bundle.root} says what is wrong with it",
-        ) from error
+    tables = ReadTables(bundle)
     if not tables:
         raise UsageError(f"run {bundle.id} has no tables yet", "let it end, or start the same run again")
     return tables

@@ -16,6 +16,7 @@ from dataops_parsl.bundle import TRACE, Bundle, bundles
 from dataops_parsl.estimate.measured import ENOUGH, Measured, of_one_core
 from dataops_parsl.estimate.table import backend
 from dataops_parsl.estimate.work import Extent
+from dataops_parsl.exports.labels import KEPT
 from dataops_parsl.nodes import StepNode
 from dataops_parsl.plan import Plan
 from dataops_parsl.storage.parts import read_receipt
@@ -151,11 +152,12 @@ class History:
         return None
 
     def bundle_bytes(self, workflow: str) -> list[tuple[float, float]]:
-        """(Mpx·frames, bytes) of the newest bundle of a workflow."""
+        """(Mpx·frames, bytes) of the newest bundle of a workflow, without label images that it keeps."""
         for run in self.runs:
             if run.facts.get("workflow") == workflow and run.extent.total:
-                files = (p.stat().st_size for p in run.bundle.root.rglob("*") if p.is_file())
-                return [(run.extent.total, float(sum(files)))]
+                root = run.bundle.root
+                files = (p for p in root.rglob("*") if p.relative_to(root).parts[0] != KEPT and p.is_file())
+                return [(run.extent.total, float(sum(p.stat().st_size for p in files)))]
         return []
 
 

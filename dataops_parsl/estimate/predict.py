@@ -83,7 +83,7 @@ class Estimate:
     replaced_bytes : float
         What is on scratch and would be overwritten.
     bundle_bytes : float
-        Tables, figures and logs of the run.
+        Tables, figures and logs of the run, and the label images that it keeps.
     """
 
     steps: list[StepEstimate] = field(default_factory=list)
@@ -144,9 +144,7 @@ class _Maker:
         self.groups = {kind: group for group in found for kind in group.serves}
 
     def of(self, needs: Needs) -> Estimate:
-        by_node: dict[StepNode, list[Part]] = {}
-        for part in needs.todo:
-            by_node.setdefault(part.node, []).append(part)
+        by_node = _by_node(needs.todo)
         found = Estimate(start_s=start_s() if self.site.kind == "local" else 0.0)
         for node in self.plan.nodes:
             if node in by_node:
@@ -159,8 +157,13 @@ class _Maker:
         found.replaced_bytes = sum(self._there(node, parts) for node, parts in by_node.items())
         shape = bundle_bytes()
         past = self.history.bundle_bytes(self.plan.workflow.name)
-        found.bundle_bytes = shape(self.extent.total) * (level(past, shape) or 1.0)
+        found.bundle_bytes = shape(self.extent.total) * (level(past, shape) or 1.0) + self._kept_bytes()
         return found
+
+    def _kept_bytes(self) -> float:
+        """Of the label images that the run keeps beside its tables: what they take on scratch."""
+        kept = (part for o in self.plan.workflow.kept for part in self.plan.published(o.node, o.name))
+        return sum(self._step(node, parts)[0].bytes for node, parts in _by_node(kept).items())
 
     def _group(self, node: StepNode) -> Group:
         return self.groups[node.stage.name, node.stage.on_gpu]
@@ -241,6 +244,13 @@ class _Maker:
             ):
                 total += sum(entry.stat().st_size for entry in entries if entry.name in names)
         return float(total)
+
+
+def _by_node(parts: Iterable[Part]) -> dict[StepNode, list[Part]]:
+    found: dict[StepNode, list[Part]] = {}
+    for part in parts:
+        found.setdefault(part.node, []).append(part)
+    return found
 
 
 def _scaled(shape: Callable[[float], float], measured: list[tuple[float, float]]) -> Callable[[float], float]:

@@ -47,7 +47,11 @@ def room(config: Loaded, found: Estimate) -> list[Finding]:
 
 
 def memory(config: Loaded, found: Estimate) -> list[Finding]:
-    """Stages whose tasks would need more than their share of memory, as far as is known."""
+    """Stages whose tasks would need more memory than there is, as far as is known.
+
+    In a SLURM job a worker is held to its share; on one machine all of them share what it has.
+    """
+    kind = config.config.site.kind
     stages: dict[str, float] = {}
     for step in found.steps:
         name = step.node.stage.name
@@ -55,7 +59,7 @@ def memory(config: Loaded, found: Estimate) -> list[Finding]:
     out = []
     for name, mb in stages.items():
         share_mb = config.resources(name).mem_gb * 1024
-        if mb > share_mb:
+        if kind == "slurm" and mb > share_mb:
             out.append(
                 Finding(
                     "memory",
@@ -68,7 +72,7 @@ def memory(config: Loaded, found: Estimate) -> list[Finding]:
             )
     largest, workers = max(stages.values(), default=0.0), sum(found.workers.values())
     there = psutil.virtual_memory().total
-    if config.config.site.kind == "local" and workers * largest * _MB > there:
+    if kind == "local" and workers * largest * _MB > there:
         out.append(
             Finding(
                 "memory",

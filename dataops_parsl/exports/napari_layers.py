@@ -34,6 +34,8 @@ from dataops_parsl.storage.atomic import write_bytes
 SCRIPT, LAYERS = "view.py", "layers.json"
 _FILM = ("register_denoise.apply", "denoised")
 """Step and output that is the drift-corrected film."""
+_PLACES = ["position_id", "population", "frame", "label", "y_um", "x_um"]
+"""All that tracks need of `cells`, which has many columns more."""
 _COLOURS = ("gray", "green", "magenta", "cyan", "yellow", "red", "blue")
 
 
@@ -168,7 +170,7 @@ def _tracks(folder: Path, bundle: Bundle, tables: Tables, film: FilmFacts) -> Se
     for population in populations(tables, bundle.facts):
         own = members(tables, film.position, population)
         parents = of_tracks(tables, film.position, population, "parent_track_id")
-        cells = of_film(tables["cells"], film.position, population).to_pylist()
+        cells = of_film(tables["cells"].select(_PLACES), film.position, population).to_pylist()
         where = {(c["frame"], c["label"]): (c["y_um"] / size_y, c["x_um"] / size_x) for c in cells}
         rows = sorted(zip(own.track_id.tolist(), own.frame.tolist(), own.label.tolist(), strict=True))
         there = {track for track, _, _ in rows}

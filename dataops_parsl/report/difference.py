@@ -120,16 +120,31 @@ def _why(step: str, a: Facts, b: Facts) -> str:
             return f"is not in {side}"
     stage, _, rest = step.partition(".")
     population = rest.partition("[")[2].rstrip("]")
+    reasons = []
+    one, other = (facts.get("identities", {}).get(step) for facts in (a, b))
+    if None not in (one, other) and one != other:
+        reasons.append("other libraries or weights, see its identity in run.json")
     differ = [key.partition(" ")[0] for key, *_ in settings(a, b)]
-    own = [k for k in differ if k.startswith(f"stages.{stage}.") and _is_for(k, population, a)]
-    own += [k for k in differ if k == "batch_frames" or k.startswith("populations.")]
-    if own:
-        return ", ".join(own)
+    read = _parameters(step, a, b)
+    reasons += [
+        k
+        for k in differ
+        if k.startswith(f"stages.{stage}.")
+        and _is_for(k, population, a)
+        and (read is None or not read.isdisjoint(k.split(".")[2:]))
+    ]
+    reasons += [k for k in differ if k == "batch_frames" or k.startswith("populations.")]
+    if reasons:
+        return ", ".join(reasons)
     if a.get("dataset", {}).get("name") != b.get("dataset", {}).get("name"):
         return "another dataset"
-    if a.get("identities", {}).get(step) != b.get("identities", {}).get(step):
-        return "other libraries or weights, see its identity in run.json"
     return "another version of the stage, or something else known of the dataset"
+
+
+def _parameters(step: str, a: Facts, b: Facts) -> set[str] | None:
+    """The fields of its stage that are in a step's key; None where neither run recorded them."""
+    recorded = [said for facts in (a, b) if (said := facts.get("steps", {}).get(step))]
+    return {name for said in recorded for name in said["parameters"]} if recorded else None
 
 
 def _is_for(key: str, population: str, facts: Facts) -> bool:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, ClassVar, Literal
+from typing import Any, ClassVar, Literal, Self
 
 import numpy as np
 from numpy.typing import NDArray
@@ -85,6 +85,12 @@ class Trackmate(Stage):
             )
         if self.backend == "fiji":
             self._fiji.check()
+
+    @classmethod
+    def check_each(cls, stages: Mapping[str, Self]) -> None:
+        """Refuse populations with another TrackMate or Java: a worker starts one JVM, for all of them."""
+        by_fiji = {name: stage for name, stage in stages.items() if stage.backend == "fiji"}
+        trackmate_fiji.check_one({name: stage._fiji for name, stage in by_fiji.items()})
 
     def identity(self, step: str) -> Mapping[str, str]:
         """For backend fiji TrackMate's version: where it lies does not matter."""

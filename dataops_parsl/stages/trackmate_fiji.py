@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
+import itertools
 import os
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
 from numpy.typing import ArrayLike
 
 from dataops_parsl.algorithms import fiji
-from dataops_parsl.errors import DataopsError, PlaceError
+from dataops_parsl.errors import ConfigError, DataopsError, PlaceError
 from dataops_parsl.film import Film
 from dataops_parsl.stage import Requirement
 from dataops_parsl.stages import fiji_place
@@ -111,6 +112,29 @@ class Place:
             trackmate={"version": jvm.trackmate, "java": jvm.java},
             jvm={"pid": os.getpid(), "start_s": jvm.start_s, "heap_mb": jvm.heap_mb, "jar": jvm.jar},
         )
+
+
+def check_one(places: Mapping[str, Place]) -> None:
+    """Refuse populations whose places differ: a worker has one JVM, and computes for any of them.
+
+    Parameters
+    ----------
+    places : mapping of population to Place
+
+    Raises
+    ------
+    ConfigError
+    """
+    for (one, place), (other, another) in itertools.pairwise(places.items()):
+        there = asdict(another)
+        for key, value in asdict(place).items():
+            if there[key] != value:
+                raise ConfigError(
+                    f"stages.trackmate.{key} is {value!r} for {one} and {there[key]!r} for {other}, but a "
+                    "worker has one JVM, which tracks both",
+                    f"set stages.trackmate.{key} once, without a population; or give one of the two the "
+                    "backend 'lap'",
+                )
 
 
 def _asked(subject: str, answer: Callable[[], str]) -> Requirement:

@@ -15,6 +15,7 @@ import pytest
 
 from dataops_parsl.bundle import MANIFEST, Bundle
 from dataops_parsl.cli import main
+from dataops_parsl.report import difference
 from dataops_parsl.report.costs import charged_hours, in_all, stage_costs
 from dataops_parsl.report.overview import Overview, size, size_bytes
 from dataops_parsl.report.table_difference import key_of, table_difference
@@ -264,6 +265,27 @@ def test_what_differs_is_said(copied: Project, said: Said) -> None:
     assert "msd not in B" in lines
     assert "table how it differs (13 are equal)" in lines
     assert "the same:" not in words
+
+
+@pytest.mark.parametrize(
+    ("step", "reason"),
+    [
+        ("cellpose.segment[target]", "stages.cellpose.min_area_frac"),
+        ("cellpose.limits[target]", "another version of the stage, or something else known of the dataset"),
+        ("trackmate.close[target]", "other libraries or weights, see its identity in run.json"),
+    ],
+)
+def test_only_what_a_step_depends_on_is_a_reason(sealed_project: Project, step: str, reason: str) -> None:
+    a, b = (Bundle(sealed_project.bundles()[-1]).facts for _ in range(2))
+    b["config"]["stages"]["cellpose"] |= {"device": "cpu", "tiles_at_once": 4, "min_area_frac": 0.2}
+    b["config"]["stages"]["trackmate"] |= {"fiji_dir": "/opt/Fiji.app", "java_home": "/opt/jdk"}
+    b["identities"]["trackmate.close[target]"] = {"trackmate": "7.14.0"}
+    b["keys"][step] = "0" * 12
+    assert difference.steps(a, b) == [f"{step}: {reason}"]
+    for facts in (a, b):  # as older runs are: any key of the stage may be the reason
+        del facts["steps"]
+    (line,) = difference.steps(a, b)
+    assert ("java_home" in line) == step.startswith("trackmate")
 
 
 def test_other_datasets_and_workflows_can_be_compared(sealed_project: Project, said: Said) -> None:

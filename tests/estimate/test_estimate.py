@@ -6,6 +6,7 @@ import importlib
 import json
 import shutil
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -15,10 +16,13 @@ import pytest
 from dataops_parsl import cli
 from dataops_parsl.estimate.predict import GUESS, TABLE, Estimate, estimate
 from dataops_parsl.estimate.receipts import on_scratch
+from dataops_parsl.estimate.room import memory
+from dataops_parsl.estimate.table import shipped
 from dataops_parsl.estimate.words import about, rows, size, text
 from dataops_parsl.estimate.work import Extent
 from dataops_parsl.needs import Assessor, downstream
 from dataops_parsl.plan import Plan
+from dataops_parsl.stages.trackmate import Trackmate
 from dataops_parsl.storage.parts import read_receipt
 from tests.helpers import Project
 from tests.in_process import compute, in_turn, planned
@@ -143,6 +147,17 @@ def test_every_step_that_there_is_has_its_line_in_the_table(
     assert GUESS not in {s.source for s in [*stills.steps, *asked(purged(), tmp_path / "none").steps]}
 
 
+def test_trackmate_itself_is_a_guess_and_not_as_cheap_as_its_restatement(purged: Callable[..., Plan]) -> None:
+    by_fiji = Trackmate(backend="fiji")
+    nodes = [replace(n, stage=by_fiji) for n in purged().nodes if n.stage.name == "trackmate"]
+    costs = {node.name: shipped(node) for node in nodes}
+    assert not any(said.listed for said in costs.values())
+    close, start_s = costs["trackmate.close"], 6
+    # 50 frames of 1,000 and of 5,000 spots, at 1,000 a megapixel: what TrackMate took, less and more by two.
+    assert 2.3 / 2 < close.seconds(50) - start_s < 7.1 * 2
+    assert 64 / 2 < close.seconds(250) - start_s < 83 * 2
+
+
 @pytest.fixture
 def history(sealed_project: Project, tmp_path: Path) -> Callable[..., str]:
     """Writes a past run that differs from the sealed one; returns its id."""
@@ -242,6 +257,40 @@ def test_on_a_cluster_cores_are_counted_and_forced_cards_too(purged: Callable[..
     assert "of GPUs" in printed
     (line,) = (row for row in rows(foretold) if row[0] == "cellpose")
     assert line[4] == about(cellpose)
+
+
+def test_label_images_in_a_bundle_are_foretold_of_a_run_that_keeps_them(
+    sealed_project: Project, purged: Callable[..., Plan], tmp_path: Path, history: Callable[..., str]
+) -> None:
+    plan, output = purged(), tmp_path / "output"
+    kept = output / "cytotoxicity" / f"run_{history(lambda facts: None)}" / "labels"
+    bare = asked(plan, output).bundle_bytes
+    size = sum(p.stat().st_size for p in kept.parent.rglob("*") if p.is_file())
+    assert bare == pytest.approx(size)
+    kept.mkdir()
+    (kept / "coculture.zarr").write_bytes(bytes(1_000_000))
+    assert asked(plan, output).bundle_bytes == bare, "what another run keeps says nothing of this one"
+    folder = sealed_project.root / "data" / "scratch" / "small" / "cellpose"
+    images = sum(p.stat().st_size for p in folder.glob("segment.*/*labels.zarr/c.*"))
+    there = planned(sealed_project.root)
+    for keeping, forced in ((plan, ""), (there, "charts")):  # from a past run, and from its parts on scratch
+        keeping.workflow = keeping.workflow.keeping_labels()
+        assert within(1.5, asked(keeping, output, forced).bundle_bytes - bare, images)
+
+
+@pytest.mark.parametrize("kind", ["local", "globus", "slurm"])
+def test_only_in_a_job_is_a_share_of_memory_held(
+    purged: Callable[..., Plan], tmp_path: Path, kind: str
+) -> None:
+    plan = purged("--site", {"local": "laptop"}.get(kind, kind), "--set", "resources.cellpose.mem_gb=0.1")
+    assert plan.config.config.site.kind == kind
+    foretold = asked(plan, tmp_path / "none")
+    said = [f.found for f in memory(plan.config, foretold)]
+    assert [words.split(" would ")[0] for words in said] == ["a task of cellpose"] * (kind == "slurm")
+    for step in foretold.steps:
+        step.memory_mb = 1e9
+    said = [f.found for f in memory(plan.config, foretold)]
+    assert any("this machine has" in words for words in said) == (kind == "local")
 
 
 @pytest.mark.parametrize(

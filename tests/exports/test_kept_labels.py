@@ -159,3 +159,21 @@ def test_a_workflow_without_label_images_is_refused(
     flags = ["--until", "register_denoise", "--keep-labels", "--project", str(copied.root)]
     assert main(["run", *flags]) == 2
     assert "makes no label images" in capsys.readouterr().err
+
+
+def test_only_the_tables_that_are_needed_are_read(
+    copied: Project, capsys: pytest.CaptureFixture[str]
+) -> None:
+    run = Bundle(copied.bundles()[-1])
+    for path in (run.root / "tables").iterdir():
+        if path.stem not in ("cells", "tracks", "frames"):
+            path.write_bytes(b"no table")
+    own = ["--project", str(copied.root)]
+    for flag in ("--labels", "--ctc"):
+        assert main(["runs", "export", run.id, flag, *own]) == 0
+    assert main(["runs", "napari", run.id, "--print", *own]) == 0
+    assert "tracks target tracks" in capsys.readouterr().out
+    assert main(["runs", "export", run.id, "--csv", *own]) == 2
+    assert f"a table of run {run.id} cannot be read" in capsys.readouterr().err
+    made = [p.name for p in (copied.root / "output" / "exports").iterdir()]
+    assert sorted(made) == [f"{run.id}_ctc", f"{run.id}_labels", f"{run.id}_napari"]

@@ -15,6 +15,8 @@ from dataops_parsl.errors import ConfigError, MissingExtraError, PlaceError
 from dataops_parsl.stages import fiji_place
 from dataops_parsl.stages.fiji_place import TRACKER, find_java, find_trackmate, heap_mb
 from dataops_parsl.stages.trackmate import Trackmate
+from tests.helpers import Project
+from tests.in_process import planned
 
 JAVA_11, JAVA_21 = 55, 65
 """Numbers of class files."""
@@ -171,6 +173,23 @@ def test_only_trackmates_version_is_in_the_key(tmp_path: Path) -> None:
     newer = keyed(folder(tmp_path / "newer", "jars/TrackMate-8.1.2.jar"))
     assert newer[1] == {"trackmate": "8.1.2"}
     assert Trackmate().identity("close") == {}
+
+
+@pytest.mark.parametrize("key", ["java_home", "fiji_dir", "maven"])
+def test_a_population_with_another_jvm_is_refused_at_planning(project: Project, key: str) -> None:
+    words = ["--set", "stages.trackmate.backend=fiji"]
+    each = {"target": "/a", "effector": "/b"} if key != "maven" else {"target": "a:b:1", "effector": "a:b:2"}
+    for population, value in each.items():
+        words += ["--set", f"stages.trackmate.{population}.{key}={value}"]
+    with pytest.raises(ConfigError, match=f"stages.trackmate.{key} is .* a worker has one JVM") as caught:
+        planned(project.root, *words)
+    assert f"set stages.trackmate.{key} once" in caught.value.remedy
+
+
+def test_other_backends_do_not_care_which_jvm(project: Project) -> None:
+    here, there = "stages.trackmate.target", "stages.trackmate.effector"
+    planned(project.root, "--set", f"{here}.java_home=/a", "--set", f"{there}.java_home=/b")
+    Trackmate.check_each({"a": Trackmate(backend="fiji", java_home="/a"), "b": Trackmate(java_home="/b")})
 
 
 def test_settings_are_mapped_one_to_one() -> None:
