@@ -49,7 +49,9 @@ def walk(root: Path, *, inside: bool = False) -> list[str]:
 
 def _leads_out(path: Path, home: str) -> bool:
     """Whether it is a link, and leads out of a folder or nowhere."""
-    return path.is_symlink() and not (path.exists() and Path(os.path.realpath(path)).is_relative_to(home))
+    if not path.is_symlink():
+        return False
+    return not os.path.exists(path) or not Path(os.path.realpath(path)).is_relative_to(home)
 
 
 @contextmanager

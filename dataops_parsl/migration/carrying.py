@@ -96,9 +96,13 @@ class Carrier:
         place = self.plan.place(item)
         if item.kind == "output" and Bundle.at(place).live:
             raise PartialError(f"{place} is written by a living run", "let it end")
-        scratches = (self.plan.place(other) for other in self.plan.item if other.kind == "intermediate")
-        if in_use := why_in_use(place, scratches, whole=not item.only):
+        if in_use := why_in_use(place, self._scratches, whole=not item.only):
             raise PartialError(f"{place} stays for now: {in_use}", "let it end")
+
+    @cached_property
+    def _scratches(self) -> list[Path]:
+        """What may be scratch of this program: of that which stays too."""
+        return [self.plan.place(i) for i in self.plan.item if i.kind == "intermediate" and not i.only]
 
     def _begin(self, item: Item) -> None:
         place, goal = self.plan.place(item), self.plan.goal(item)

@@ -45,4 +45,4 @@ def _of(place: Path, scratches: Iterable[Path]) -> Iterator[Path]:
         if scratch.is_relative_to(place) or (is_dataset and scratch.name == place.name):
             yield scratch
     if is_dataset:
-        yield place.parent.with_name(_SCRATCH) / place.name
+        yield place.parent.parent / _SCRATCH / place.name
