@@ -200,6 +200,8 @@ def task(tmp_path: Path, **changed: Any) -> dict[str, Any]:
         "position": "",
         "index": 0,
         "frames": list(range(7)),
+        "n_frames": 7,
+        "mem_gb": 1.0,
         "excluded": {},
         "facts": {},
         "raw": [],
