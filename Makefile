@@ -30,7 +30,7 @@ test: $(READY) lint ## Lint, type-check and run the tests, and say what each par
 	$(BIN)/python -m tests.timed
 
 faults: $(READY) ## Kill at every point that was counted; provoke every fault on a private SLURM cluster (needs root on Debian)
-	$(BIN)/python -m pytest -q -m faults tests/faults tests/engine tests/slurm tests/storage
+	$(BIN)/python -m pytest -q -m faults tests
 
 lint: $(READY) ## ruff and mypy
 	$(BIN)/ruff check .

@@ -49,7 +49,7 @@ def _in_flight(project: Project) -> bool:
     return sum(e["event"] == "submitted" for e in events) > _ended(project) > 0
 
 
-@pytest.mark.parametrize("after", [1, 12, 40])
+@pytest.mark.parametrize("after", [12, *(pytest.param(n, marks=pytest.mark.faults) for n in (1, 40))])
 def test_driver_killed_then_the_same_command(project: Project, expected, after: int) -> None:
     driver = project.start("run", "--workers", "2")
     wait_for(lambda: _ended(project) >= after, 90, f"{after} tasks ended")
@@ -86,6 +86,7 @@ def test_worker_killed(project: Project, expected) -> None:
     assert same_tables(project.tables(), expected)
 
 
+@pytest.mark.faults  # make test does it on a cluster
 def test_manager_killed(project: Project, expected) -> None:
     driver = project.start("run", "--workers", "2")
     wait_for(lambda: _in_flight(project), 90, "tasks are in flight")
@@ -100,7 +101,10 @@ def test_manager_killed(project: Project, expected) -> None:
     assert same_tables(project.tables(), expected)
 
 
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
+@pytest.mark.parametrize(
+    "number",  # make test does the others on a cluster
+    [signal.SIGINT, *(pytest.param(n, marks=pytest.mark.faults) for n in (signal.SIGTERM, signal.SIGHUP))],
+)
 def test_interrupted_leaves_nothing_and_says_how_to_go_on(project: Project, number: signal.Signals) -> None:
     driver = project.start("run", "--workers", "2")
     wait_for(lambda: _in_flight(project), 90, "tasks are in flight")
