@@ -8,7 +8,7 @@ SCENES ?= moderate
 export DATAOPS_PARSL_TEST_DATA ?= $(wildcard $(abspath ../shared/data))
 
 .DEFAULT_GOAL := help
-.PHONY: help demo run test faults lint config real truth bench bench-replay bench-stages bench-slurm bench-gpu clean
+.PHONY: help demo run test faults slow lint config real truth bench bench-replay bench-stages bench-slurm bench-gpu clean
 
 help: ## Show what there is
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-13s %s\n", $$1, $$2}'
@@ -31,6 +31,9 @@ test: $(READY) lint ## Lint, type-check and run the tests, and say what each par
 
 faults: $(READY) ## Kill at every point that was counted; provoke every fault on a private SLURM cluster (needs root on Debian)
 	$(BIN)/python -m pytest -q -m faults tests
+
+slow: $(READY) ## What would make the tests too long
+	$(BIN)/python -m pytest -q -m slow tests
 
 lint: $(READY) ## ruff and mypy
 	$(BIN)/ruff check .

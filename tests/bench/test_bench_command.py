@@ -43,6 +43,7 @@ def _folders(project: Project, name: str) -> list[Path]:
     return sorted((project.root / "output" / "benchmark" / name).glob("run_*"))
 
 
+@pytest.mark.slow
 def test_interrupted_it_goes_on_at_the_missing_one(project: Project) -> None:
     driver = project.start(*ARGUMENTS)
     wait_for(lambda: _measured(project) >= 1, 300, "a first measurement")

@@ -22,6 +22,7 @@ from dataops_parsl.truth.simulate import simulate
 from tests.cli.planted import new_project, rows_of, truth_scores
 from tests.helpers import Project, same_tables
 
+pytestmark = pytest.mark.slow
 Tables = dict[str, pa.Table]
 
 CROWD = Scene(

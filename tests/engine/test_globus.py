@@ -158,10 +158,18 @@ def _beneath(endpoint: Endpoint, mount: str, folder: Path) -> None:
         (_no_login, ("there is no login to Globus", "log in once: python -c")),
         (_offline, (f"{ENDPOINT} is offline", "globus-compute-endpoint start")),
         (_bare_environment, ("lacks settings", "export ANTS_RANDOM_SEED=1", "worker_init")),
-        (_other_code, ("has code ", "instead of", "install this version")),
-        (_no_package, ("No module named 'dataops_parsl'", "install this version")),
+        pytest.param(
+            _other_code, ("has code ", "instead of", "install this version"), marks=pytest.mark.slow
+        ),
+        pytest.param(
+            _no_package, ("No module named 'dataops_parsl'", "install this version"), marks=pytest.mark.slow
+        ),
         (_other_disk, ("does not see the folders of this run", "No such file", "under the same path")),
-        (_one_way, ("does not see the folders of this run", "what is written there does not arrive here")),
+        pytest.param(
+            _one_way,
+            ("does not see the folders of this run", "what is written there does not arrive here"),
+            marks=pytest.mark.slow,
+        ),
     ],
 )
 def test_what_is_not_fit_is_refused_before_any_task(

@@ -116,7 +116,7 @@ def test_interrupted_leaves_nothing_and_says_how_to_go_on(project: Project, numb
     wait_for(lambda: not processes_of(project.root), 5, "no process is left")
 
 
-@pytest.mark.parametrize(("workers", "batch"), [("8", 1), ("3", 50)])
+@pytest.mark.parametrize(("workers", "batch"), [("4", 1), ("3", 50)])
 def test_workers_and_batches_change_nothing(project: Project, expected, workers: str, batch: int) -> None:
     project.run("run", "--workers", workers, "--set", f"batch_frames={batch}")
     assert same_tables(project.tables(), expected)
