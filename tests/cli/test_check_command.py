@@ -174,8 +174,11 @@ def test_a_disk_without_room_for_so_many_files_is_a_note(asked: Asked, mounted: 
     assert "batch_frames" in line
 
 
-def test_more_memory_than_a_workers_share_is_a_note_with_the_key(asked: Asked) -> None:
-    printed = asked("--set", "resources.contact.mem_gb=0.1")
+def test_more_memory_than_a_workers_share_is_a_note_with_the_key_where_shares_are_watched(
+    asked: Asked, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("PATH", str(asked.project.root))  # no SLURM, which is another matter
+    printed = asked("--site", "slurm", "--set", "resources.contact.mem_gb=0.1", expect=3)
     memory = row(printed, "memory")
     assert memory.startswith("note")
     assert "a task of contact would take about" in memory

@@ -112,14 +112,16 @@ def test_frames_round_up_to_whole_batches(ran: Project) -> None:
 
 
 def test_runs_list_shows_both(ran: Project) -> None:
-    head, *rows = ran.run("runs", "list").splitlines()
-    assert head.split()[:4] == ["run", "workflow", "dataset", "verdict"]
+    text = ran.run("runs", "list")
+    head, *rows = text.partition("\n\n")[0].splitlines()
+    assert head.split()[:4] == ["run", "workflow", "dataset", "state"]
     assert {tuple(row.split()[1:4]) for row in rows} == {
         ("stills", "stills", "accepted"),
         ("cytotoxicity", "small", "accepted"),
     }
     for bundle in (*ran.bundles("stills"), *ran.bundles()):
-        assert any(row.endswith(str(bundle)) for row in rows)
+        assert any(row.startswith(bundle.name.removeprefix("run_")) for row in rows)
+    assert str(ran.root / "output") in text
 
 
 def test_dry_run_says_what_is_missing(ran: Project) -> None:
