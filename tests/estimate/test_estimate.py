@@ -94,7 +94,9 @@ def test_a_past_run_foretells_the_same_again_and_is_named(
         took[row["stage"]] = took.get(row["stage"], 0.0) + min(row["cpu_s"], row["ended"] - row["started"])
     for stage, seconds in took.items():
         mine = sum(s.seconds for s in foretold.steps if s.node.stage.name == stage)
-        assert within(2, mine, seconds), (stage, mine, seconds)
+        # What took less than half a second in all is mostly what a task costs before it computes.
+        assert seconds < 0.5 or within(2, mine, seconds), (stage, mine, seconds)
+    assert within(2, foretold.cpu_s, sum(took.values()))
     wrote = sum(s["bytes"] for s in facts_of(bundle)["scratch_sizes"].values())
     assert within(1.5, foretold.bytes, wrote)
     files = [p for p in (sealed_project.root / "data" / "scratch" / "small").rglob("*") if p.is_file()]
