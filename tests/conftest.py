@@ -102,19 +102,20 @@ def sealed_project(tmp_path_factory: pytest.TempPathFactory, request: pytest.Fix
     own = tmp_path_factory.mktemp("sealed") / "project"
     kept = os.environ.get(KEPT)
     if kept is None:
-        return _seal(own, request)
+        return seal(own, request)
     with open(Path(kept) / "lock", "w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
         made = Path(kept) / "sealed"
         if not (made / "done").exists():
             shutil.rmtree(made, ignore_errors=True)
-            _seal(made, request)
+            seal(made, request)
             (made / "done").touch()
     shutil.copytree(made, own)
     return Project(own)
 
 
-def _seal(root: Path, request: pytest.FixtureRequest) -> Project:
+def seal(root: Path, request: pytest.FixtureRequest) -> Project:
+    """Make the project of `sealed_project`."""
     from dataops_parsl.dataset import ingest
 
     films = request.getfixturevalue("small_films")
