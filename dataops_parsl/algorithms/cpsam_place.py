@@ -13,6 +13,7 @@ from typing import Any, Literal
 
 from dataops_parsl.algorithms.ants_binding import quiet
 from dataops_parsl.algorithms.cpsam_weights import Weights, WeightsError
+from dataops_parsl.algorithms.tool_error import ToolError
 
 Precision = Literal["bf16", "fp32"]
 Device = Literal["gpu", "cpu"]
@@ -25,18 +26,8 @@ _importing = threading.Lock()
 _kept: list[Any] = []  # a torch.library.Library undoes its definitions when it goes
 
 
-class DeviceError(Exception):
-    """The device that was asked for is not there, too small, or broken.
-
-    Parameters
-    ----------
-    message : str
-    remedy : str
-    """
-
-    def __init__(self, message: str, remedy: str = "") -> None:
-        super().__init__(message, remedy)
-        self.message, self.remedy = message, remedy
+class DeviceError(ToolError):
+    """The device that was asked for is not there, too small, or broken."""
 
 
 def installed() -> str:

@@ -16,6 +16,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from dataops_parsl.algorithms.tool_error import ToolError
+
 LICENCE = "CC-BY-NC: for non-commercial use only"
 """Of the published weights; the code of cellpose is BSD-3."""
 FOLDER_VARIABLE = "CELLPOSE_LOCAL_MODELS_PATH"
@@ -38,18 +40,8 @@ PUBLISHED: Mapping[str, Published] = {
 }
 
 
-class WeightsError(Exception):
-    """Weights that are not there, or not what they should be.
-
-    Parameters
-    ----------
-    message : str
-    remedy : str
-    """
-
-    def __init__(self, message: str, remedy: str = "") -> None:
-        super().__init__(message, remedy)
-        self.message, self.remedy = message, remedy
+class WeightsError(ToolError):
+    """Weights that are not there, or not what they should be."""
 
 
 @dataclass(frozen=True)

@@ -41,18 +41,9 @@ def new_folder(target: Path) -> Iterator[Path]:
     PlaceError
         The disk is full or the place cannot be written to.
     """
-    temporary = _temporary(target)
-    with place_errors(target):
-        target.parent.mkdir(parents=True, exist_ok=True)
-        try:
-            temporary.mkdir()
-            yield temporary
-            sync_tree(temporary)
-            os.rename(temporary, target)
-        except BaseException:
-            shutil.rmtree(temporary, ignore_errors=True)
-            raise
-        sync_folder(target.parent)
+    with _named_when_whole(target) as temporary:
+        temporary.mkdir()
+        yield temporary
 
 
 @contextlib.contextmanager
@@ -64,15 +55,27 @@ def new_file(target: Path) -> Iterator[Path]:
     PlaceError
         The disk is full or the place cannot be written to.
     """
-    temporary = _temporary(target)
+    with _named_when_whole(target) as temporary:
+        yield temporary
+
+
+@contextlib.contextmanager
+def _named_when_whole(target: Path) -> Iterator[Path]:
+    temporary = target.with_name(f".{target.name}.{os.getpid()}.{secrets.token_hex(4)}.tmp")
     with place_errors(target):
         target.parent.mkdir(parents=True, exist_ok=True)
         try:
             yield temporary
-            _sync(temporary)
+            if temporary.is_dir():
+                sync_tree(temporary)
+            else:
+                _sync(temporary)
             os.rename(temporary, target)
         except BaseException:
-            temporary.unlink(missing_ok=True)
+            if temporary.is_dir():
+                shutil.rmtree(temporary, ignore_errors=True)
+            else:
+                temporary.unlink(missing_ok=True)
             raise
         sync_folder(target.parent)
 
@@ -83,10 +86,6 @@ def sync_tree(root: Path) -> None:
         for name in files:
             _sync(Path(folder, name))
         sync_folder(Path(folder))
-
-
-def _temporary(target: Path) -> Path:
-    return target.with_name(f".{target.name}.{os.getpid()}.{secrets.token_hex(4)}.tmp")
 
 
 def _sync(path: Path) -> None:

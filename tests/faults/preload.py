@@ -1,16 +1,5 @@
-"""What the process that is forked for each try imports beforehand."""
+"""What the process that is forked for each try imports beforehand: all commands."""
 
-from dataops_parsl.commands import (  # noqa: F401
-    bench,
-    check,
-    config,
-    dataset,
-    migrate,
-    preview,
-    purge,
-    report,
-    run,
-    runs,
-    validate,
-    weights,
-)
+from dataops_parsl import cli
+
+cli.parser()
