@@ -7,7 +7,6 @@ import importlib.util
 import os
 import shutil
 import signal
-import subprocess
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
@@ -17,7 +16,17 @@ import pytest
 from dataops_parsl.truth.render import render
 from dataops_parsl.truth.scene import Scene
 from dataops_parsl.truth.simulate import simulate
-from tests.helpers import CHANNELS, DESCRIPTION, KEPT, PLATE, PROJECT, Project, processes_of, wait_for
+from tests.helpers import (
+    CHANNELS,
+    DESCRIPTION,
+    KEPT,
+    PLATE,
+    PROJECT,
+    Project,
+    mounted,
+    processes_of,
+    wait_for,
+)
 
 DISK_MB = 8
 
@@ -136,16 +145,8 @@ def seal(root: Path, request: pytest.FixtureRequest) -> Project:
 @pytest.fixture
 def small_disk(tmp_path: Path) -> Iterator[Path]:
     """A disk of its own, of a few megabytes."""
-    disk = tmp_path / "disk"
-    disk.mkdir()
-    words = ["mount", "-t", "tmpfs", "-o", f"size={DISK_MB}m", "tmpfs", str(disk)]
-    done = subprocess.run(words, capture_output=True, text=True, check=False)
-    if done.returncode:
-        pytest.skip(f"a small disk cannot be mounted here: {done.stderr.strip()}")
-    try:
+    with mounted(tmp_path / "disk", "-t", "tmpfs", "-o", f"size={DISK_MB}m", "tmpfs") as disk:
         yield disk
-    finally:
-        subprocess.run(["umount", str(disk)], check=True)
 
 
 @pytest.fixture

@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import shutil
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
 import psutil
+import pytest
 
 from dataops_parsl.commands import simulate
 from dataops_parsl.truth.render import CHANNELS as CHANNELS
@@ -172,3 +174,16 @@ def fill(disk: Path) -> Path:
     finally:
         os.close(handle)
     return filler
+
+
+@contextlib.contextmanager
+def mounted(place: Path, *words: str) -> Iterator[Path]:
+    """A file system that ``mount WORDS`` puts at a new folder; skips the test where that cannot be done."""
+    place.mkdir()
+    done = subprocess.run(["mount", *words, str(place)], capture_output=True, text=True, check=False)
+    if done.returncode:
+        pytest.skip(f"nothing can be mounted here: {done.stderr.strip()}")
+    try:
+        yield place
+    finally:
+        subprocess.run(["umount", str(place)], check=True)

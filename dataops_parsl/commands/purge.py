@@ -16,7 +16,7 @@ from dataops_parsl.commands.known_runs import benchmark, known_runs
 from dataops_parsl.commands.old_logs import OldLog, old_logs
 from dataops_parsl.commands.old_logs import remove as remove_log
 from dataops_parsl.commands.purge_text import Found
-from dataops_parsl.commands.setting import Setting, add_project_argument, load_setting
+from dataops_parsl.commands.setting import Setting, add_project_argument, add_set_argument, load_setting
 from dataops_parsl.dataset.names import check_name, printable
 from dataops_parsl.errors import PlaceError, UsageError, nearest
 from dataops_parsl.report.words import many
@@ -48,14 +48,7 @@ def add_parser(commands: Any) -> None:
     parser.add_argument("--gc", action="store_true", help="what no known run is made of")
     parser.add_argument("--yes", action="store_true", help="delete; without it, only say what would go")
     parser.add_argument("--site", metavar="SITE", help="a file in configs/sites, for its paths")
-    parser.add_argument(
-        "--set",
-        dest="sets",
-        action="append",
-        default=[],
-        metavar="KEY=VALUE",
-        help="override one key of the configuration, such as retention.scratch_days=7",
-    )
+    add_set_argument(parser)
     add_project_argument(parser)
     parser.set_defaults(execute=execute)
 

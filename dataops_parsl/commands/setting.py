@@ -38,14 +38,8 @@ def add_project_argument(parser: argparse.ArgumentParser) -> None:
     )
 
 
-def add_config_arguments(parser: argparse.ArgumentParser) -> None:
-    """Add what chooses and overrides the configuration."""
-    add_project_argument(parser)
-    parser.add_argument("--dataset", metavar="NAME", help="dataset (default: dataset.name, which is demo)")
-    parser.add_argument(
-        "--site", metavar="SITE", help="a file in configs/sites (default: site.name, which is laptop)"
-    )
-    parser.add_argument("--endpoint", metavar="UUID", help="Globus Compute endpoint of a site of kind globus")
+def add_set_argument(parser: argparse.ArgumentParser) -> None:
+    """Add ``--set``."""
     parser.add_argument(
         "--set",
         dest="sets",
@@ -54,6 +48,17 @@ def add_config_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="KEY=VALUE",
         help="override one key of the configuration",
     )
+
+
+def add_config_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add what chooses and overrides the configuration."""
+    add_project_argument(parser)
+    parser.add_argument("--dataset", metavar="NAME", help="dataset (default: dataset.name, which is demo)")
+    parser.add_argument(
+        "--site", metavar="SITE", help="a file in configs/sites (default: site.name, which is laptop)"
+    )
+    parser.add_argument("--endpoint", metavar="UUID", help="Globus Compute endpoint of a site of kind globus")
+    add_set_argument(parser)
 
 
 def load_setting(

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import re
-import subprocess
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from types import SimpleNamespace
@@ -19,22 +18,14 @@ from dataops_parsl.estimate import room
 from dataops_parsl.stage import Requirement
 from dataops_parsl.stages.cellpose import Cellpose
 from dataops_parsl.storage.mounts import Mount
-from tests.helpers import Project
+from tests.helpers import Project, mounted
 
 
 @pytest.fixture
-def mounted(tmp_path: Path, request: pytest.FixtureRequest) -> Iterator[Path]:
+def small(tmp_path: Path, request: pytest.FixtureRequest) -> Iterator[Path]:
     """A small disk of its own, with the options of the parameter."""
-    disk = tmp_path / "disk"
-    disk.mkdir()
-    words = ["mount", "-t", "tmpfs", "-o", request.param, "tmpfs", str(disk)]
-    done = subprocess.run(words, capture_output=True, text=True, check=False)
-    if done.returncode:
-        pytest.skip(f"a small disk cannot be mounted here: {done.stderr.strip()}")
-    try:
+    with mounted(tmp_path / "disk", "-t", "tmpfs", "-o", request.param, "tmpfs") as disk:
         yield disk
-    finally:
-        subprocess.run(["umount", str(disk)], check=True)
 
 
 class Asked:
@@ -135,17 +126,17 @@ def test_what_stages_need_stands_under_their_names(asked: Asked, monkeypatch: py
     assert "RuntimeError: no card answers" in row(one if "target" in one else other, "needs")
 
 
-@pytest.mark.parametrize("mounted", ["ro"], indirect=True)
-def test_a_disk_that_cannot_be_written_is_named_with_its_key(asked: Asked, mounted: Path) -> None:
-    printed = asked("--set", f"paths.scratch_root={mounted}/scratch", expect=3)
+@pytest.mark.parametrize("small", ["ro"], indirect=True)
+def test_a_disk_that_cannot_be_written_is_named_with_its_key(asked: Asked, small: Path) -> None:
+    printed = asked("--set", f"paths.scratch_root={small}/scratch", expect=3)
     assert "cannot be written: Read-only file system" in row(printed, "scratch_root")
     assert "set paths.scratch_root" in row(printed, "scratch_root")
     assert not rows(printed, "scratch files")
 
 
-@pytest.mark.parametrize("mounted", ["size=256k"], indirect=True)
-def test_a_disk_that_takes_no_single_part_is_refused_by_check_and_by_run(asked: Asked, mounted: Path) -> None:
-    scratch = ("--set", f"paths.scratch_root={mounted}")
+@pytest.mark.parametrize("small", ["size=256k"], indirect=True)
+def test_a_disk_that_takes_no_single_part_is_refused_by_check_and_by_run(asked: Asked, small: Path) -> None:
+    scratch = ("--set", f"paths.scratch_root={small}")
     printed = asked(*scratch, expect=3)
     line = row(printed, "room in scratch_root")
     assert line.startswith("FAILED")
@@ -158,17 +149,17 @@ def test_a_disk_that_takes_no_single_part_is_refused_by_check_and_by_run(asked: 
     assert not asked.project.bundles()
 
 
-@pytest.mark.parametrize("mounted", ["size=3m,nr_inodes=40"], indirect=True)
-def test_a_disk_that_would_run_full_is_a_note_since_estimates_are_coarse(asked: Asked, mounted: Path) -> None:
-    line = row(asked("--set", f"paths.scratch_root={mounted}"), "room in scratch_root")
+@pytest.mark.parametrize("small", ["size=3m,nr_inodes=40"], indirect=True)
+def test_a_disk_that_would_run_full_is_a_note_since_estimates_are_coarse(asked: Asked, small: Path) -> None:
+    line = row(asked("--set", f"paths.scratch_root={small}"), "room in scratch_root")
     assert line.startswith("note")
     assert "it would run full" in line
     assert "--frames 20" in line
 
 
-@pytest.mark.parametrize("mounted", ["size=200m,nr_inodes=40"], indirect=True)
-def test_a_disk_without_room_for_so_many_files_is_a_note(asked: Asked, mounted: Path) -> None:
-    line = row(asked("--set", f"paths.scratch_root={mounted}"), "room in scratch_root")
+@pytest.mark.parametrize("small", ["size=200m,nr_inodes=40"], indirect=True)
+def test_a_disk_without_room_for_so_many_files_is_a_note(asked: Asked, small: Path) -> None:
+    line = row(asked("--set", f"paths.scratch_root={small}"), "room in scratch_root")
     assert line.startswith("note")
     assert re.search(r"about \d+ files would be written, 3\d are free", line)
     assert "batch_frames" in line

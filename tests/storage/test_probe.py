@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import subprocess
 import sys
 import time
 from collections.abc import Iterator
@@ -11,20 +10,14 @@ from pathlib import Path
 import pytest
 
 from dataops_parsl.storage import probe
+from tests.helpers import mounted
 
 
 @pytest.fixture
 def other(tmp_path: Path, request: pytest.FixtureRequest) -> Iterator[Path]:
     """Another file system, mounted for the test by the words of its parameter."""
-    place = tmp_path / "mounted"
-    place.mkdir()
-    done = subprocess.run(["mount", *request.param, str(place)], capture_output=True, text=True, check=False)
-    if done.returncode:
-        pytest.skip(f"nothing can be mounted here: {done.stderr.strip()}")
-    try:
+    with mounted(tmp_path / "mounted", *request.param) as place:
         yield place
-    finally:
-        subprocess.run(["umount", str(place)], check=True)
 
 
 def test_this_file_system_does_all_that_storage_relies_on_and_keeps_nothing(tmp_path: Path) -> None:
